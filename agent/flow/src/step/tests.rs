@@ -1,0 +1,754 @@
+//! All states times all events, every run: the machine is small enough to be walked whole.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bootloader_hooks::{BootState, Other, Slot};
+use bundle_format::{Digest, Release};
+
+use super::*;
+use crate::asked::possible;
+use crate::readiness::{CheckId, Grade, Report, Row};
+use crate::{
+    Boot, BootId, Command, End, Evidence, Goal, Held, Image, Judgement, Origin, Request, Side,
+    Source, Task, Trial, Upgrade, duty,
+};
+
+const HERE: BootId = BootId(1);
+const ELSEWHERE: BootId = BootId(2);
+
+fn now() -> Now {
+    Now {
+        boot_id: HERE,
+        boottime: Duration::from_secs(50),
+        wall: 1_700_000_000,
+        wall_is_trusted: true,
+    }
+}
+
+fn release(text: &str) -> Release {
+    text.parse().expect("OK because the test wrote it")
+}
+
+fn image() -> Image {
+    Image {
+        release: release("7.4.2-90"),
+        digest: Digest::from_bytes([7; 32]),
+        raw_size: 4096,
+    }
+}
+
+fn held() -> Held {
+    Held {
+        name: "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar".to_owned(),
+        len: 9000,
+        side: Side::Left,
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        by: "uid 0".to_owned(),
+        from: Some(release("7.4.1-172")),
+    }
+}
+
+fn request(goal: Goal, file: Option<&str>) -> Request {
+    Request {
+        goal,
+        file: file.map(str::to_owned),
+        forced: BTreeSet::new(),
+        auto_cancel: true,
+        origin: origin(),
+    }
+}
+
+/// A state in `phase` with a job against slot B, as an upgrade that began in this boot would have it.
+fn in_phase(phase: Phase) -> State {
+    let mut state = State::new(HERE, Slot::A);
+    state.held = Some(held());
+    state.image_b = Some(image());
+    state.next_id = 8;
+    state.phase = phase;
+    if phase == Phase::Idle {
+        return state;
+    }
+    let on_trial = matches!(phase, Phase::OnTrial | Phase::Confirming);
+    if on_trial {
+        state.running = Slot::B;
+    }
+    state.job = Some(Upgrade {
+        id: 7,
+        goal: Goal::Upgrade,
+        source: Source::Spool(held()),
+        from: Some(release("7.4.1-172")),
+        image: Some(image()),
+        target: Slot::B,
+        by: "uid 0".to_owned(),
+        decided: HERE,
+        forced: BTreeSet::new(),
+        auto_cancel: true,
+        trial: on_trial.then_some(Trial {
+            since: Duration::from_secs(40),
+            starts: 1,
+            well: false,
+        }),
+        cause: matches!(phase, Phase::Failed | Phase::Reverting).then_some(Cause::Operator),
+    });
+    state
+}
+
+fn with_job(mut state: State, change: impl FnOnce(&mut Upgrade)) -> State {
+    if let Some(job) = &mut state.job {
+        change(job);
+    }
+    state
+}
+
+/// Every phase, each with every variation of its job that some row looks at.
+fn states() -> Vec<State> {
+    let mut all = Vec::new();
+    for phase in Phase::ALL {
+        let plain = in_phase(phase);
+        all.push(plain.clone());
+        for goal in [
+            Goal::Fetch,
+            Goal::Check,
+            Goal::Stage,
+            Goal::Revert,
+            Goal::Repair,
+        ] {
+            all.push(with_job(plain.clone(), |job| job.goal = goal));
+        }
+        for source in [Source::Nothing, Source::Handed { name: "x".into() }] {
+            all.push(with_job(plain.clone(), |job| job.source = source.clone()));
+            all.push(with_job(plain.clone(), |job| {
+                job.source = source;
+                job.goal = Goal::Fetch;
+            }));
+        }
+        all.push(with_job(plain.clone(), |job| job.auto_cancel = false));
+        all.push(with_job(plain.clone(), |job| job.decided = ELSEWHERE));
+        all.push(with_job(plain.clone(), |job| job.image = None));
+        all.push(with_job(plain.clone(), |job| job.cause = None));
+        all.push(with_job(plain.clone(), |job| {
+            job.cause = Some(Cause::Stale)
+        }));
+        for (well, starts) in [(true, 1), (false, 2)] {
+            let trial = Trial {
+                since: Duration::from_secs(40),
+                starts,
+                well,
+            };
+            all.push(with_job(plain.clone(), |job| job.trial = Some(trial)));
+        }
+        let mut stained = plain.clone();
+        stained.stain(image().digest, Judgement::Interrupted);
+        all.push(stained);
+        let mut bare = plain;
+        bare.held = None;
+        bare.image_b = None;
+        all.push(bare);
+    }
+    let elsewhere: Vec<State> = all
+        .iter()
+        .map(|s| State {
+            boot: ELSEWHERE,
+            ..s.clone()
+        })
+        .collect();
+    all.extend(elsewhere);
+    all
+}
+
+fn boots() -> Vec<Boot> {
+    let mut all = Vec::new();
+    for running in Slot::ALL {
+        for state in BootState::ALL.map(Some).into_iter().chain([None]) {
+            for trial in [false, true] {
+                for evidence in [Evidence::None, Evidence::Panic, Evidence::Watchdog] {
+                    all.push(Boot {
+                        id: HERE,
+                        running,
+                        trial,
+                        state,
+                        evidence,
+                    });
+                }
+            }
+        }
+    }
+    all
+}
+
+fn commands() -> Vec<Command> {
+    let mut all: Vec<Command> = [Goal::Fetch, Goal::Check, Goal::Stage, Goal::Upgrade]
+        .into_iter()
+        .flat_map(|goal| [request(goal, None), request(goal, Some("f"))])
+        .map(Command::Start)
+        .collect();
+    all.extend([
+        Command::Cancel,
+        Command::Retry,
+        Command::Activate,
+        Command::Confirm,
+        Command::Revert(origin()),
+        Command::Discard,
+        Command::Forgive(image().digest),
+        Command::Repair(origin()),
+    ]);
+    all
+}
+
+fn report(grade: Grade) -> Report {
+    let row = Row {
+        id: CheckId::Clock,
+        grade,
+        found: "x".into(),
+        advice: String::new(),
+        forceable: true,
+        forced: false,
+    };
+    Report {
+        rows: vec![row],
+        release: None,
+        at: 0,
+    }
+}
+
+fn ends() -> Vec<End> {
+    vec![
+        End::Fetched(held()),
+        End::Verified(image()),
+        End::NotAccepted {
+            code: "c".into(),
+            text: "t".into(),
+            advice: "a".into(),
+        },
+        End::Assessed(report(Grade::Pass)),
+        End::Assessed(report(Grade::Unknown)),
+        End::Written,
+        End::Granted,
+        End::Armed,
+        End::Well,
+        End::Sick("s".into()),
+        End::Confirmed,
+        End::Reverted,
+        End::Trouble {
+            code: "c".into(),
+            text: "t".into(),
+        },
+    ]
+}
+
+fn events() -> Vec<Event> {
+    let mut all: Vec<Event> = boots().into_iter().map(Event::Booted).collect();
+    all.extend(commands().into_iter().map(Event::Asked));
+    all.extend(ends().into_iter().map(Event::Ended));
+    all.extend([
+        Event::Due,
+        Event::PeerSays(Verdict::Granted),
+        Event::PeerSays(Verdict::Denied),
+    ]);
+    all
+}
+
+fn rules() -> Vec<Rules> {
+    vec![
+        Rules::default(),
+        Rules {
+            confirm_within: Some(Duration::from_secs(60)),
+            ..Rules::default()
+        },
+    ]
+}
+
+/// Walks everything and hands each turn to `check`.
+fn walk(mut check: impl FnMut(&State, &Event, &Turned, &Rules)) {
+    let (states, events) = (states(), events());
+    let mut seen = 0_u32;
+    for rules in rules() {
+        for state in &states {
+            for event in &events {
+                let turned = step(state, now(), event.clone(), &rules);
+                check(state, event, &turned, &rules);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50_000, "the walk became short: {seen}");
+}
+
+#[test]
+fn a_job_exists_exactly_outside_idle() {
+    walk(|state, event, turned, _| {
+        let idle = turned.state.phase == Phase::Idle;
+        assert_eq!(
+            idle,
+            turned.state.job.is_none(),
+            "{:?} + {event:?}",
+            state.phase
+        );
+    });
+}
+
+#[test]
+fn a_fact_is_never_refused_and_a_refused_command_changes_nothing() {
+    walk(|state, event, turned, _| {
+        if turned.answer.is_err() {
+            assert!(matches!(event, Event::Asked(_)), "{event:?} was refused");
+            assert_eq!(
+                turned.state,
+                State {
+                    boot: HERE,
+                    ..state.clone()
+                }
+            );
+        }
+    });
+}
+
+#[test]
+fn the_phases_that_a_refusal_names_are_those_that_take_the_command() {
+    for command in commands() {
+        let word = command.word();
+        for phase in Phase::ALL {
+            // The state that lacks nothing the command needs: then only the phase decides.
+            let mut state = in_phase(phase);
+            state.stain(image().digest, Judgement::Condemned);
+            let waits_for_a_person = word == "confirm";
+            if waits_for_a_person || phase == Phase::OnTrial {
+                let trial = Trial {
+                    since: Duration::ZERO,
+                    starts: 1,
+                    well: true,
+                };
+                state = with_job(state, |job| job.trial = Some(trial));
+            }
+            let needs_file = matches!(&command, Command::Start(request) if request.goal == Goal::Fetch && request.file.is_none());
+            if needs_file {
+                continue;
+            }
+            let taken = step(
+                &state,
+                now(),
+                Event::Asked(command.clone()),
+                &Rules::default(),
+            )
+            .answer
+            .is_ok();
+            assert_eq!(taken, possible(word).contains(&phase), "{word} in {phase}");
+        }
+    }
+}
+
+#[test]
+fn after_another_boot_the_home_slot_never_owes_a_reboot_into_the_other_one() {
+    walk(|state, event, turned, rules| {
+        let Event::Booted(boot) = event else { return };
+        let Some(job) = &turned.state.job else { return };
+        if state.boot == ELSEWHERE && boot.running != job.target {
+            let task = duty(&turned.state, rules).task;
+            assert!(
+                !matches!(task, Task::Hold | Task::Arm | Task::Reboot),
+                "{:?} + {boot:?} owes {task:?}",
+                state.phase
+            );
+        }
+    });
+}
+
+#[test]
+fn an_upgrade_succeeds_only_out_of_confirming() {
+    walk(|state, event, turned, _| {
+        let (Some(outcome), true) = (&turned.state.last, turned.state.last != state.last) else {
+            return;
+        };
+        if outcome.ended.is_good() {
+            assert_eq!(
+                state.phase,
+                Phase::Confirming,
+                "{event:?} made {:?}",
+                outcome.ended
+            );
+            let durable = matches!(event, Event::Ended(End::Confirmed))
+                || matches!(event, Event::Booted(boot) if boot.state.is_some_and(|s| s.confirmed == outcome.target));
+            assert!(durable, "{event:?} made {:?}", outcome.ended);
+        }
+    });
+}
+
+#[test]
+fn a_slot_is_armed_only_after_it_was_written_and_permitted() {
+    walk(|state, event, turned, _| {
+        let (before, after) = (state.phase, turned.state.phase);
+        if before == after {
+            return;
+        }
+        match after {
+            Phase::Holding => assert!(matches!(
+                (before, event),
+                (Phase::Writing, Event::Ended(End::Written))
+                    | (Phase::Staged, Event::Asked(Command::Activate))
+            )),
+            Phase::Arming => assert!(matches!(
+                (before, event),
+                (Phase::Holding, Event::Ended(End::Granted))
+            )),
+            Phase::Rebooting => assert!(matches!(
+                (before, event),
+                (Phase::Arming, Event::Ended(End::Armed))
+            )),
+            Phase::Confirming => assert!(matches!(
+                (before, event),
+                (
+                    Phase::OnTrial,
+                    Event::Ended(End::Well) | Event::Asked(Command::Confirm)
+                )
+            )),
+            _ => {}
+        }
+    });
+}
+
+#[test]
+fn a_trial_begins_only_where_the_target_runs() {
+    walk(|state, event, turned, _| {
+        if turned.state.phase == Phase::OnTrial && state.phase != Phase::OnTrial {
+            let booted = matches!((event, &turned.state.job), (Event::Booted(boot), Some(job)) if boot.running == job.target && boot.trial);
+            let retried =
+                matches!(event, Event::Asked(Command::Retry)) && state.phase == Phase::Failed;
+            assert!(booted || retried, "{:?} + {event:?}", state.phase);
+        }
+    });
+}
+
+#[test]
+fn a_way_back_that_did_not_work_is_not_tried_for_ever() {
+    let back = BootState {
+        confirmed: Slot::A,
+        other: Other::GivenUp,
+    };
+    let boot = Boot {
+        id: HERE,
+        running: Slot::B,
+        trial: false,
+        state: Some(back),
+        evidence: Evidence::None,
+    };
+    let state = State {
+        boot: ELSEWHERE,
+        ..in_phase(Phase::Reverting)
+    };
+    let turned = step(&state, now(), Event::Booted(boot), &Rules::default());
+    assert_eq!(turned.state.phase, Phase::Failed);
+    assert_eq!(
+        turned.state.job.and_then(|job| job.cause),
+        Some(Cause::WillNotGoBack)
+    );
+}
+
+#[test]
+fn job_numbers_only_grow() {
+    walk(|state, _, turned, _| assert!(turned.state.next_id >= state.next_id));
+}
+
+#[test]
+fn a_condemned_image_is_forgotten_only_when_forgiven() {
+    walk(|state, event, turned, _| {
+        for judged in &state.judged {
+            let kept = turned.state.judgement(&judged.digest) >= Some(judged.judgement);
+            assert!(
+                kept || matches!(event, Event::Asked(Command::Forgive(_))),
+                "{event:?}"
+            );
+        }
+    });
+}
+
+/// One row: a phase, what is found at start, and what becomes of it.
+struct RowOf {
+    name: &'static str,
+    state: State,
+    boot: Boot,
+    phase: Phase,
+    cause: Option<Cause>,
+    ended: Option<Ended>,
+}
+
+fn found(running: Slot, trial: bool, confirmed: Slot, other: Other) -> Boot {
+    let state = Some(BootState { confirmed, other });
+    Boot {
+        id: HERE,
+        running,
+        trial,
+        state,
+        evidence: Evidence::None,
+    }
+}
+
+fn before(phase: Phase) -> State {
+    State {
+        boot: ELSEWHERE,
+        ..in_phase(phase)
+    }
+}
+
+#[test]
+fn what_the_agent_finds_at_start_decides() {
+    use Other::{Armed, GivenUp, Spent, Whole};
+    use Slot::{A, B};
+    let mut cut_once = before(Phase::Rebooting);
+    cut_once.stain(image().digest, Judgement::Interrupted);
+    let cut = State {
+        ..before(Phase::OnTrial)
+    };
+    let rows = [
+        RowOf {
+            name: "the trial began",
+            state: before(Phase::Rebooting),
+            boot: found(B, true, A, Spent),
+            phase: Phase::OnTrial,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "a cut before arming leaves a staged slot that waits",
+            state: before(Phase::Arming),
+            boot: found(A, false, A, GivenUp),
+            phase: Phase::Staged,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "the try was spent without a verdict",
+            state: before(Phase::Rebooting),
+            boot: found(A, false, A, Spent),
+            phase: Phase::Reverting,
+            cause: Some(Cause::Cut),
+            ended: None,
+        },
+        RowOf {
+            name: "the second time without a verdict is evidence",
+            state: cut_once,
+            boot: found(A, false, A, Spent),
+            phase: Phase::Reverting,
+            cause: Some(Cause::CutAgain),
+            ended: None,
+        },
+        RowOf {
+            name: "a panic is evidence at once",
+            state: before(Phase::Rebooting),
+            boot: Boot {
+                evidence: Evidence::Panic,
+                ..found(A, false, A, Spent)
+            },
+            phase: Phase::Reverting,
+            cause: Some(Cause::Died {
+                evidence: Evidence::Panic,
+            }),
+            ended: None,
+        },
+        RowOf {
+            name: "an armed try that no boot took",
+            state: before(Phase::Rebooting),
+            boot: found(A, false, A, Armed),
+            phase: Phase::Reverting,
+            cause: Some(Cause::CounterBroken),
+            ended: None,
+        },
+        RowOf {
+            name: "on trial with an unspent try",
+            state: before(Phase::Rebooting),
+            boot: found(B, true, A, Armed),
+            phase: Phase::Reverting,
+            cause: Some(Cause::CounterBroken),
+            ended: None,
+        },
+        RowOf {
+            name: "cut on trial, back home",
+            state: cut,
+            boot: found(A, false, A, Spent),
+            phase: Phase::Reverting,
+            cause: Some(Cause::Cut),
+            ended: None,
+        },
+        RowOf {
+            name: "the agent was restarted on trial",
+            state: in_phase(Phase::OnTrial),
+            boot: found(B, true, A, Spent),
+            phase: Phase::OnTrial,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "confirmed outside the agent",
+            state: before(Phase::OnTrial),
+            boot: found(B, true, B, Whole),
+            phase: Phase::Idle,
+            cause: Some(Cause::ConfirmedOutside),
+            ended: Some(Ended::Interrupted),
+        },
+        RowOf {
+            name: "confirmed, then the power failed",
+            state: before(Phase::Confirming),
+            boot: found(B, false, B, Whole),
+            phase: Phase::Idle,
+            cause: None,
+            ended: Some(Ended::Succeeded),
+        },
+        RowOf {
+            name: "well, but not yet durable when the power failed",
+            state: before(Phase::Confirming),
+            boot: found(A, false, A, Spent),
+            phase: Phase::Reverting,
+            cause: Some(Cause::CutWhileConfirming),
+            ended: None,
+        },
+        RowOf {
+            name: "only the agent was restarted while arming",
+            state: in_phase(Phase::Arming),
+            boot: found(A, false, A, Armed),
+            phase: Phase::Arming,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "only the agent was restarted while rebooting",
+            state: in_phase(Phase::Rebooting),
+            boot: found(A, false, A, Armed),
+            phase: Phase::Rebooting,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "failed on trial and then reset",
+            state: with_job(before(Phase::Failed), |j| {
+                j.trial = Some(Trial {
+                    since: Duration::ZERO,
+                    starts: 1,
+                    well: false,
+                })
+            }),
+            boot: found(A, false, A, Spent),
+            phase: Phase::Reverting,
+            cause: Some(Cause::Operator),
+            ended: None,
+        },
+        RowOf {
+            name: "writing from the spool goes on",
+            state: before(Phase::Writing),
+            boot: found(A, false, A, GivenUp),
+            phase: Phase::Verifying,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "writing from a handed file waits for it",
+            state: with_job(before(Phase::Writing), |j| {
+                j.source = Source::Handed { name: "x".into() }
+            }),
+            boot: found(A, false, A, GivenUp),
+            phase: Phase::Failed,
+            cause: Some(Cause::FileGone),
+            ended: None,
+        },
+        RowOf {
+            name: "no journal, a new slot on trial",
+            state: before(Phase::Idle),
+            boot: found(B, true, A, Spent),
+            phase: Phase::OnTrial,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "no journal, a try that nobody owns",
+            state: before(Phase::Idle),
+            boot: found(A, false, A, Armed),
+            phase: Phase::Reverting,
+            cause: Some(Cause::Stale),
+            ended: None,
+        },
+        RowOf {
+            name: "no journal, the confirmed slot runs",
+            state: before(Phase::Idle),
+            boot: found(B, false, B, Whole),
+            phase: Phase::Idle,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "booted by hand",
+            state: before(Phase::Idle),
+            boot: found(B, false, A, Whole),
+            phase: Phase::Idle,
+            cause: None,
+            ended: None,
+        },
+        RowOf {
+            name: "the way back was cut before the boot state was back",
+            state: before(Phase::Reverting),
+            boot: found(B, true, A, Spent),
+            phase: Phase::Reverting,
+            cause: Some(Cause::Operator),
+            ended: None,
+        },
+    ];
+    for row in rows {
+        let turned = step(
+            &row.state,
+            now(),
+            Event::Booted(row.boot),
+            &Rules::default(),
+        )
+        .state;
+        let last = turned.last.clone();
+        let cause = turned.job.as_ref().map_or_else(
+            || last.as_ref().and_then(|l| l.cause.clone()),
+            |job| job.cause.clone(),
+        );
+        let seen = (turned.phase, cause, last.map(|outcome| outcome.ended));
+        assert_eq!(seen, (row.phase, row.cause, row.ended), "{}", row.name);
+    }
+}
+
+#[test]
+fn a_third_start_within_one_trial_is_sick() {
+    let mut state = in_phase(Phase::OnTrial);
+    let boot = found(Slot::B, true, Slot::A, Other::Spent);
+    state = step(&state, now(), Event::Booted(boot), &Rules::default()).state;
+    assert_eq!(state.phase, Phase::OnTrial);
+    state = step(&state, now(), Event::Booted(boot), &Rules::default()).state;
+    assert_eq!(state.phase, Phase::Reverting);
+    assert_eq!(state.judgement(&image().digest), Some(Judgement::Condemned));
+}
+
+#[test]
+fn auto_cancel_off_leaves_a_sick_trial_where_it_is() {
+    let state = with_job(in_phase(Phase::OnTrial), |job| job.auto_cancel = false);
+    let turned = step(
+        &state,
+        now(),
+        Event::Ended(End::Sick("probe x".into())),
+        &Rules::default(),
+    );
+    assert_eq!(turned.state.phase, Phase::Failed);
+}
+
+#[test]
+fn the_list_of_stained_images_is_limited_and_forgets_the_oldest() {
+    let mut state = State::new(HERE, Slot::A);
+    for n in 0..=State::MAX_JUDGED {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        state.stain(Digest::from_bytes(digest), Judgement::Condemned);
+    }
+    assert_eq!(state.judged.len(), State::MAX_JUDGED);
+    assert_eq!(state.judgement(&Digest::from_bytes([0; 32])), None);
+}
+
+#[test]
+fn a_long_text_is_cut_at_a_character() {
+    let text = crate::state::clip("ä".repeat(1000));
+    assert!(text.len() <= crate::state::MAX_TEXT && text.ends_with(" ..."));
+}
