@@ -1,0 +1,124 @@
+//! How upgrades ended: the last 256 of them, in a ring of fixed records.
+//!
+//! A record is written in place, synced, and carries its own CRC; a torn one is no record. Nothing is lost by that: the
+//! journal still holds the last outcome, and the driver appends it again at the next start.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use flow::Outcome;
+
+use super::{Fault, Storage};
+use crate::device::{Device, Place};
+
+/// How many outcomes are kept. At one upgrade a week that is five years.
+pub const RECORDS: usize = 256;
+
+/// Length of one record; the largest outcome fits (its texts have limits).
+pub const RECORD_LEN: usize = 4096;
+
+const HEAD: usize = 16;
+
+/// The ring.
+pub struct History {
+    storage: Arc<dyn Storage>,
+    /// Oldest first.
+    outcomes: VecDeque<Outcome>,
+    /// The record that is written next, and its sequence number.
+    next: (usize, u64),
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("outcomes", &self.outcomes.len()).finish_non_exhaustive()
+    }
+}
+
+impl History {
+    /// Opens the ring and reads it; one that does not exist yet is made with its full length.
+    pub fn open(device: &dyn Device) -> Result<Self, Fault> {
+        let fault = |verb| move |e| Fault::new(verb, "the history", e);
+        let storage = device.open(Place::History).map_err(fault("open"))?;
+        let len = RECORDS * RECORD_LEN;
+        let fresh = storage.len().map_err(fault("measure"))? < len as u64;
+        if fresh {
+            storage.write_at(0, &vec![0; len]).map_err(fault("make"))?;
+            storage.sync().map_err(fault("sync"))?;
+        }
+        let mut found: Vec<(u64, usize, Outcome)> = Vec::new();
+        let mut record = vec![0; RECORD_LEN];
+        for place in 0..if fresh { 0 } else { RECORDS } {
+            storage.read_at(offset(place), &mut record).map_err(fault("read"))?;
+            if let Some((sequence, outcome)) = decode(&record) {
+                found.push((sequence, place, outcome));
+            }
+        }
+        found.sort_by_key(|(sequence, _, _)| *sequence);
+        let next = found.last().map_or((0, 1), |(sequence, place, _)| ((place + 1) % RECORDS, sequence + 1));
+        let outcomes = found.into_iter().map(|(_, _, outcome)| outcome).collect();
+        Ok(Self { storage, outcomes, next })
+    }
+
+    /// The outcomes, oldest first.
+    pub fn outcomes(&self) -> impl DoubleEndedIterator<Item = &Outcome> {
+        self.outcomes.iter()
+    }
+
+    /// Appends an outcome, unless it is there already.
+    pub fn append(&mut self, outcome: &Outcome) -> Result<(), Fault> {
+        if self.outcomes.iter().any(|known| known.id == outcome.id) {
+            return Ok(());
+        }
+        let (place, sequence) = self.next;
+        let record = encode(sequence, outcome);
+        let fault = |verb| move |e| Fault::new(verb, "the history", e);
+        self.storage.write_at(offset(place), &record).map_err(fault("write"))?;
+        self.storage.sync().map_err(fault("sync"))?;
+        self.next = ((place + 1) % RECORDS, sequence + 1);
+        if self.outcomes.len() == RECORDS {
+            self.outcomes.pop_front();
+        }
+        self.outcomes.push_back(outcome.clone());
+        Ok(())
+    }
+}
+
+fn offset(place: usize) -> u64 {
+    (place * RECORD_LEN) as u64
+}
+
+/// A record: sequence (8), length (4), CRC-32 of all but itself (4), JSON, zeros.
+fn encode(sequence: u64, outcome: &Outcome) -> Vec<u8> {
+    let mut body = serde_json::to_vec(outcome).expect("OK because an outcome is plain data");
+    if body.len() > RECORD_LEN - HEAD {
+        // Its texts are limited in bytes, but JSON may escape each byte to six: then the story is shortened.
+        let short = Outcome { cause: None, by: String::new(), ..outcome.clone() };
+        body = serde_json::to_vec(&short).expect("OK because an outcome is plain data");
+        body.truncate(RECORD_LEN - HEAD);
+    }
+    let len = u32::try_from(body.len()).unwrap_or(0);
+    let mut record = vec![0; RECORD_LEN];
+    record[..8].copy_from_slice(&sequence.to_le_bytes());
+    record[8..12].copy_from_slice(&len.to_le_bytes());
+    record[HEAD..HEAD + body.len()].copy_from_slice(&body);
+    let crc = crc(&record, body.len());
+    record[12..HEAD].copy_from_slice(&crc.to_le_bytes());
+    record
+}
+
+fn crc(record: &[u8], len: usize) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&record[..12]);
+    crc.update(&record[HEAD..HEAD + len]);
+    crc.finalize()
+}
+
+fn decode(record: &[u8]) -> Option<(u64, Outcome)> {
+    let sequence = u64::from_le_bytes(record.get(..8)?.try_into().ok()?);
+    let len = usize::try_from(u32::from_le_bytes(record.get(8..12)?.try_into().ok()?)).ok()?;
+    let stored = u32::from_le_bytes(record.get(12..HEAD)?.try_into().ok()?);
+    if len == 0 || len > record.len() - HEAD || crc(record, len) != stored {
+        return None;
+    }
+    Some((sequence, serde_json::from_slice(&record[HEAD..HEAD + len]).ok()?))
+}

@@ -1,0 +1,393 @@
+//! The only loop: event, decision, journal, task, and the task's end is the next event.
+//!
+//! *Persist, then act.* Every turn of the machine is durable before the task that it owes begins. If the journal cannot be
+//! written, a command is refused; after a fact the driver stops acting, says so, and tries the journal again at each
+//! tick. Acting on a state that a power cut would forget is what the whole design forbids.
+//!
+//! One task runs at a time, on whichever thread calls [`Driver::work_once`]. Events may come from any thread. A task
+//! whose state went away is told to stop; its end frees the hand and is not believed. There is no runtime and no clock
+//! of its own in here, so the simulator runs exactly this code from a seed.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bundle_format::Release;
+use flow::{Boot, Command, Duty, End, Event, Origin, Outcome, Refusal, Rules, State, Task, Until, duty, step};
+
+use crate::device::{Device, Place, Stop};
+use crate::disk::boot_state;
+use crate::disk::history::History;
+use crate::disk::journal::{Found, Journal};
+use crate::hand::{Hand, Order, Settings};
+use crate::progress::Progress;
+use crate::source::Handed;
+
+/// How long the hand waits before it looks again by itself. Every event wakes it at once; this is the second lock.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The agent's heart.
+pub struct Driver {
+    device: Arc<dyn Device>,
+    hand: Hand,
+    rules: Rules,
+    release: Result<Release, String>,
+    inner: Mutex<Inner>,
+    bell: Condvar,
+    progress: Progress,
+    changed: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Inner {
+    state: State,
+    journal: Option<Journal>,
+    history: Option<History>,
+    /// What a client handed over, for the job with this number.
+    handed: Option<(u64, Handed)>,
+    /// Stops the task in hand.
+    stop: Stop,
+    /// Why nothing is done at the moment.
+    stuck: Option<String>,
+    /// What nobody holds was let go since the state last changed.
+    tidied: bool,
+    /// The service ends.
+    leaving: bool,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+/// The agent cannot start at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot tell which slot runs: {0}")]
+pub struct StartError(#[from] std::io::Error);
+
+/// What doors show of the driver.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The state.
+    pub state: State,
+    /// What it owes.
+    pub duty: Duty,
+    /// Why nothing is done, if nothing is.
+    pub stuck: Option<String>,
+}
+
+impl Driver {
+    /// Reads the journal and takes the first event of this life into account. `changed` is called after every turn.
+    pub fn start(
+        device: Arc<dyn Device>,
+        settings: Settings,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let here = device.this_boot()?;
+        let now = device.now();
+        let (journal, found, stuck) = match Journal::open(&*device) {
+            Ok((journal, found)) => (Some(journal), found, None),
+            Err(e) => (None, Found::Nothing, Some(e.to_string())),
+        };
+        let fresh = State::new(now.boot_id, here.running);
+        let state = match found {
+            Found::State(state) => *state,
+            Found::Foreign { id } => {
+                tracing::warn!(id, "the journal was written by another release of the agent; the boot state decides");
+                State { next_id: id.saturating_add(1), ..fresh }
+            }
+            Found::Nothing => fresh,
+        };
+        let history = History::open(&*device);
+        if let Err(fault) = &history {
+            tracing::warn!(%fault, "the history cannot be read");
+        }
+        let boot = Boot {
+            id: now.boot_id,
+            running: here.running,
+            trial: here.trial,
+            state: boot_state_of(&*device),
+            evidence: here.evidence,
+        };
+        let driver = Self {
+            release: crate::hand::running_release(&*device),
+            rules: settings.trial.rules.clone(),
+            hand: Hand::new(settings),
+            device,
+            inner: Mutex::new(Inner {
+                state,
+                journal,
+                history: history.ok(),
+                handed: None,
+                stop: Stop::default(),
+                stuck,
+                tidied: false,
+                leaving: false,
+            }),
+            bell: Condvar::new(),
+            progress: Progress::default(),
+            changed: Box::new(changed),
+        };
+        driver.started(boot);
+        Ok(driver)
+    }
+
+    fn started(&self, boot: Boot) {
+        let mut inner = self.lock();
+        tracing::info!(slot = %boot.running, trial = boot.trial, boot_state = ?boot.state, phase = %inner.state.phase, "started");
+        // The cut may have come between the journal and the history.
+        if let Some(last) = inner.state.last.clone() {
+            append(&mut inner, &last);
+        }
+        // A fact is never refused.
+        drop(self.turn(&mut inner, Event::Booted(boot)));
+    }
+
+    /// The release that runs, as far as the running slot says one.
+    pub fn release(&self) -> &Result<Release, String> {
+        &self.release
+    }
+
+    /// Who asks, and in which release.
+    pub fn origin(&self, by: String) -> Origin {
+        Origin { by, from: self.release.as_ref().ok().copied() }
+    }
+
+    /// The world.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The integrator's settings.
+    pub fn settings(&self) -> &Settings {
+        self.hand.settings()
+    }
+
+    /// The counters of the task in hand.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// What is the case now.
+    pub fn look(&self) -> Snapshot {
+        let inner = self.lock();
+        let duty = duty(&inner.state, &self.rules);
+        Snapshot { state: inner.state.clone(), duty, stuck: inner.stuck.clone() }
+    }
+
+    /// How upgrades ended, oldest first.
+    pub fn history(&self) -> Vec<Outcome> {
+        self.lock().history.as_ref().map(|h| h.outcomes().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Somebody asks for something; `handed` is what they hand over with it. The answer is durable when it comes. Gives
+    /// back the number of the job that is in hand then.
+    pub fn ask(&self, command: Command, handed: Option<Handed>) -> Result<Option<u64>, Refusal> {
+        let mut inner = self.lock();
+        let before = inner.state.job.as_ref().map(|job| job.id);
+        self.turn(&mut inner, Event::Asked(command))?;
+        let job = inner.state.job.as_ref().map(|job| job.id);
+        if let (Some(id), Some(handed)) = (job, handed)
+            && job != before
+        {
+            inner.handed = Some((id, handed));
+        }
+        Ok(job)
+    }
+
+    /// Looks at the clock: a duty's time may have come, or the journal may be writable again.
+    pub fn tick(&self) {
+        let mut inner = self.lock();
+        if inner.stuck.is_some() {
+            self.try_journal_again(&mut inner);
+        }
+        let now = self.device.now();
+        let due = match duty(&inner.state, &self.rules).until {
+            Some(Until::Boot(at)) => now.boottime >= at,
+            Some(Until::Wall(at)) => now.wall_is_trusted && now.wall >= at,
+            None => false,
+        };
+        if due {
+            drop(self.turn(&mut inner, Event::Due));
+        }
+    }
+
+    /// Does the owed task, if there is one, and takes its end into account. False: there was nothing to do.
+    pub fn work_once(&self) -> bool {
+        let (task, state, handed, stop) = {
+            let mut inner = self.lock();
+            let task = duty(&inner.state, &self.rules).task;
+            let rests = task == Task::Rest && (inner.tidied || inner.state.job.is_some());
+            if rests || inner.stuck.is_some() || inner.leaving {
+                return false;
+            }
+            inner.tidied = task == Task::Rest;
+            let handed = inner.handed.as_ref().map(|(_, handed)| handed.clone());
+            (task, inner.state.clone(), handed, inner.stop.clone())
+        };
+        self.progress.begin(self.device.now().boottime);
+        let order = Order {
+            task,
+            state: &state,
+            handed: handed.as_ref(),
+            stop: &stop,
+            progress: &self.progress,
+        };
+        if let Some(end) = self.hand.perform(&*self.device, &order) {
+            let mut inner = self.lock();
+            if stop.is_stopped() {
+                tracing::debug!(?task, "stopped");
+            } else {
+                tell_end(&end);
+                drop(self.turn(&mut inner, Event::Ended(end)));
+            }
+        }
+        true
+    }
+
+    /// Works until [`Driver::leave`].
+    pub fn work(&self) {
+        loop {
+            if self.work_once() {
+                continue;
+            }
+            let inner = self.lock();
+            if inner.leaving {
+                return;
+            }
+            if duty(&inner.state, &self.rules).task == Task::Rest || inner.stuck.is_some() {
+                drop(self.bell.wait_timeout(inner, LOOK_AGAIN));
+            }
+        }
+    }
+
+    /// Stops the task in hand and lets [`Driver::work`] return. The state stays as it is: the next life goes on.
+    pub fn leave(&self) {
+        let mut inner = self.lock();
+        inner.leaving = true;
+        inner.stop.stop();
+        self.bell.notify_all();
+    }
+
+    /// One turn of the machine: decide, persist, and only then let the hand go.
+    fn turn(&self, inner: &mut Inner, event: Event) -> Result<(), Refusal> {
+        let is_command = matches!(event, Event::Asked(_));
+        let turned = step(&inner.state, self.device.now(), event, &self.rules);
+        turned.answer?;
+        if turned.state == inner.state {
+            return Ok(());
+        }
+        if let Err(text) = persist(inner, &turned.state) {
+            if is_command {
+                return Err(Refusal { code: "journal", text, possible: Vec::new() });
+            }
+            tracing::error!(%text, "nothing more is done until the journal can be written");
+            inner.stuck = Some(text);
+        }
+        let before = std::mem::replace(&mut inner.state, turned.state);
+        self.settle_in(inner, &before);
+        Ok(())
+    }
+
+    /// After a turn: history, log, and the hand's new order.
+    fn settle_in(&self, inner: &mut Inner, before: &State) {
+        inner.tidied = false;
+        let after = &inner.state;
+        if before.phase != after.phase {
+            let id = after.job.as_ref().or(before.job.as_ref()).map(|job| job.id);
+            tracing::info!(id, from = %before.phase, to = %after.phase, "phase");
+        }
+        if after.last != before.last
+            && let Some(last) = after.last.clone()
+        {
+            let cause = last.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::info!(id = last.id, outcome = %last.ended, %cause, "ended");
+            append(inner, &last);
+        }
+        let job = inner.state.job.as_ref().map(|job| job.id);
+        if inner.handed.as_ref().is_some_and(|(id, _)| Some(*id) != job) {
+            inner.handed = None;
+        }
+        if order_of(before, &self.rules) != order_of(&inner.state, &self.rules) {
+            inner.stop.stop();
+            inner.stop = Stop::default();
+        }
+        self.bell.notify_all();
+        (self.changed)();
+    }
+
+    fn try_journal_again(&self, inner: &mut Inner) {
+        if inner.journal.is_none()
+            && let Ok((journal, _)) = Journal::open(&*self.device)
+        {
+            inner.journal = Some(journal);
+        }
+        let state = inner.state.clone();
+        match persist(inner, &state) {
+            Ok(()) => {
+                tracing::info!("the journal can be written again");
+                inner.stuck = None;
+                self.bell.notify_all();
+                (self.changed)();
+            }
+            Err(text) => inner.stuck = Some(text),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which task of which job: when this stays the same over a turn, the task in hand goes on.
+fn order_of(state: &State, rules: &Rules) -> (Option<u64>, flow::Phase, Task) {
+    (state.job.as_ref().map(|job| job.id), state.phase, duty(state, rules).task)
+}
+
+fn persist(inner: &mut Inner, state: &State) -> Result<(), String> {
+    match &mut inner.journal {
+        Some(journal) => journal.write(state).map_err(|e| e.to_string()),
+        None => Err(inner.stuck.clone().unwrap_or_else(|| "there is no journal".to_owned())),
+    }
+}
+
+/// The history may fail without harm: the journal still holds the last outcome, and the next start appends it.
+fn append(inner: &mut Inner, outcome: &Outcome) {
+    if let Some(history) = &mut inner.history
+        && let Err(fault) = history.append(outcome)
+    {
+        tracing::warn!(%fault, "the outcome is in the journal, not yet in the history");
+    }
+}
+
+fn boot_state_of(device: &dyn Device) -> Option<bootloader_hooks::BootState> {
+    let storage = match device.open(Place::BootState) {
+        Ok(storage) => storage,
+        Err(error) => {
+            tracing::warn!(%error, "the boot state cannot be opened");
+            return None;
+        }
+    };
+    match boot_state::read(&*storage) {
+        Ok(copies) => {
+            for (copy, why) in copies.damaged() {
+                tracing::warn!(copy = copy.file_name(), %why, "a copy of the boot state cannot be read");
+            }
+            copies.state()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the boot state cannot be read");
+            None
+        }
+    }
+}
+
+fn tell_end(end: &End) {
+    if let End::Trouble { code, text } | End::NotAccepted { code, text, .. } = end {
+        tracing::warn!(%code, %text, "trouble");
+    }
+}
