@@ -72,6 +72,10 @@ fn copy(device: &dyn Device, order: &Order<'_>, side: Side) -> Result<Option<u64
             Err(e) => return Err(Fault::new("read", "the handed file", e)),
         };
         if got == 0 {
+            if let Some(len) = handed.len.filter(|len| *len != at) {
+                let short = std::io::Error::other(format!("it ended after {at} of {len} bytes"));
+                return Err(Fault::new("take", "the handed file", short));
+            }
             storage.sync().map_err(|e| Fault::new("sync", "the spool", e))?;
             return Ok(Some(at));
         }

@@ -1,0 +1,396 @@
+//! REST over the unix socket, under `/api/v1`.
+//!
+//! | resource | verbs |
+//! | --- | --- |
+//! | `/status` | GET; `?watch` as server-sent events, one `status` event at each change and while a task counts |
+//! | `/bundle` | GET: the bundle in the spool |
+//! | `/bundle/{name}` | PUT: bring one (the body is the file); DELETE: let it go |
+//! | `/check` | POST: judge readiness; GET: the last report |
+//! | `/upgrade` | POST: start from the spool; GET: the job in hand |
+//! | `/upgrade/cancel` `/upgrade/retry` `/upgrade/activate` `/upgrade/confirm` | POST |
+//! | `/revert` `/repair` `/forgive` | POST |
+//! | `/history`, `/history/{id}`, `/explain`, `/explain/{id}` | GET |
+//!
+//! A command that was taken answers 202 with the job's number. Errors are [`Problem`]s. Every body but a bundle's is at
+//! most [`MAX_BODY`] bytes.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use flow::readiness::CheckId;
+use flow::{Command, Goal, Request};
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, unix};
+use tokio::sync::watch;
+use tokio_stream::Stream;
+
+use super::view::{self, JobView, OutcomeView, Problem, ReportView, Status, Taken};
+use crate::driver::Driver;
+use crate::source::{Handed, MAX_BUNDLE};
+use crate::{explain, source};
+
+/// The longest body of a command.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// How often a watcher hears about a task that counts.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+/// What every handler needs.
+#[derive(Clone)]
+struct Door {
+    driver: Arc<Driver>,
+    changes: watch::Receiver<u64>,
+}
+
+/// Who is at the other end of the socket.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    uid: Option<u32>,
+}
+
+impl Caller {
+    fn name(self) -> String {
+        self.uid.map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}"))
+    }
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let uid = stream.io().peer_cred().ok().map(|cred: unix::UCred| cred.uid());
+        Self { uid }
+    }
+}
+
+/// Serves until `end` comes.
+pub async fn serve(
+    listener: UnixListener,
+    driver: Arc<Driver>,
+    changes: watch::Receiver<u64>,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = router(Door { driver, changes }).into_make_service_with_connect_info::<Caller>();
+    axum::serve(listener, app).with_graceful_shutdown(end).await
+}
+
+fn router(door: Door) -> Router {
+    let api = Router::new()
+        .route("/status", get(status))
+        .route("/bundle", get(bundle))
+        .route("/check", post(check).get(last_check))
+        .route("/upgrade", post(start).get(job))
+        .route("/upgrade/cancel", post(cancel))
+        .route("/upgrade/retry", post(retry))
+        .route("/upgrade/activate", post(activate))
+        .route("/upgrade/confirm", post(confirm))
+        .route("/revert", post(revert))
+        .route("/repair", post(repair))
+        .route("/forgive", post(forgive))
+        .route("/history", get(history))
+        .route("/history/{id}", get(one_of_history))
+        .route("/explain", get(explain_now))
+        .route("/explain/{id}", get(explain_one))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .route("/bundle/{name}", put(bring).delete(discard).layer(DefaultBodyLimit::disable()));
+    Router::new().nest("/api/v1", api).fallback(nothing_here).method_not_allowed_fallback(wrong_verb).with_state(door)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+fn problem(status: u16, code: &str, detail: impl Into<String>) -> Problem {
+    Problem { status, code: code.to_owned(), detail: detail.into(), possible: Vec::new() }
+}
+
+async fn nothing_here() -> Problem {
+    problem(404, "no-such-resource", "there is nothing here; the resources are under /api/v1")
+}
+
+async fn wrong_verb() -> Problem {
+    problem(405, "wrong-method", "this resource does not take that method")
+}
+
+/// Runs something that may wait for a disk, off the threads that serve.
+async fn blocking<T: Send + 'static>(
+    door: &Door,
+    deed: impl FnOnce(&Driver) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let driver = Arc::clone(&door.driver);
+    tokio::task::spawn_blocking(move || deed(&driver))
+        .await
+        .map_err(|_| problem(500, "internal", "the service could not answer"))
+}
+
+async fn ask(door: &Door, command: Command) -> Result<(StatusCode, Json<Taken>), Problem> {
+    let taken = blocking(door, move |driver| {
+        let id = driver.ask(command, None)?;
+        Ok::<_, flow::Refusal>(Taken { id, phase: driver.look().state.phase })
+    })
+    .await??;
+    Ok((StatusCode::ACCEPTED, Json(taken)))
+}
+
+/// A command's body; an empty one means all defaults.
+fn parse<T: for<'de> Deserialize<'de> + Default>(body: &Bytes) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|e| problem(400, "body", format!("the body is not what this resource takes: {e}")))
+}
+
+#[derive(Deserialize)]
+struct Watch {
+    watch: Option<String>,
+}
+
+async fn status(State(door): State<Door>, Query(query): Query<Watch>) -> Result<Response, Problem> {
+    if query.watch.is_some() {
+        let events = statuses(door).map(|status| {
+            let event = Event::default().event("status");
+            Ok::<_, Infallible>(event.json_data(status).unwrap_or_default())
+        });
+        return Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response());
+    }
+    let status = blocking(&door, view::status).await?;
+    Ok(Json(status).into_response())
+}
+
+/// The status now, then at each change, and often while a task counts.
+fn statuses(door: Door) -> impl Stream<Item = Status> {
+    futures_util::stream::unfold((door, None::<Status>), |(mut door, shown)| async move {
+        loop {
+            let counts = shown.as_ref().is_none_or(|s| s.job.as_ref().is_some_and(|job| job.progress.is_some()));
+            if shown.is_some() {
+                let every = if counts { WATCH_EVERY } else { Duration::from_secs(5) };
+                // Either a change or the time; a service that ends closes the stream.
+                if let Ok(Err(_)) = tokio::time::timeout(every, door.changes.changed()).await {
+                    return None;
+                }
+            }
+            let status = blocking(&door, view::status).await.ok()?;
+            if shown.as_ref() != Some(&status) {
+                return Some((status.clone(), (door, Some(status))));
+            }
+        }
+    })
+}
+
+async fn bundle(State(door): State<Door>) -> Json<serde_json::Value> {
+    let held = door.driver.look().state.held;
+    Json(serde_json::json!({ "held": held.map(|held| serde_json::json!({ "name": held.name, "len": held.len })) }))
+}
+
+async fn job(State(door): State<Door>) -> Result<Json<Option<JobView>>, Problem> {
+    Ok(Json(blocking(&door, view::status).await?.job))
+}
+
+/// What `/check` and `/upgrade` take.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Options {
+    /// Checks to override.
+    pub(crate) force: Vec<String>,
+    /// Write it, then wait for `activate`.
+    pub(crate) stage_only: bool,
+    /// Stay on a sick trial for a person.
+    pub(crate) no_auto_cancel: bool,
+}
+
+impl Options {
+    /// The checks, by id.
+    pub(crate) fn forced(&self) -> Result<BTreeSet<CheckId>, Problem> {
+        let parsed: Result<_, _> = self.force.iter().map(|word| word.parse::<CheckId>()).collect();
+        parsed.map_err(|e| problem(400, "no-such-check", e.to_string()))
+    }
+}
+
+async fn check(State(door): State<Door>, ConnectInfo(caller): ConnectInfo<Caller>, body: Bytes) -> Result<impl IntoResponse, Problem> {
+    let options: Options = parse(&body)?;
+    ask(&door, Command::Start(request(&door, Goal::Check, &options, caller)?)).await
+}
+
+async fn start(State(door): State<Door>, ConnectInfo(caller): ConnectInfo<Caller>, body: Bytes) -> Result<impl IntoResponse, Problem> {
+    let options: Options = parse(&body)?;
+    let goal = if options.stage_only { Goal::Stage } else { Goal::Upgrade };
+    ask(&door, Command::Start(request(&door, goal, &options, caller)?)).await
+}
+
+fn request(door: &Door, goal: Goal, options: &Options, caller: Caller) -> Result<Request, Problem> {
+    Ok(Request {
+        goal,
+        file: None,
+        forced: options.forced()?,
+        auto_cancel: !options.no_auto_cancel,
+        origin: door.driver.origin(caller.name()),
+    })
+}
+
+async fn last_check(State(door): State<Door>) -> Result<Json<ReportView>, Problem> {
+    let report = door.driver.look().state.report;
+    let report = report.ok_or_else(|| problem(404, "no-report", "no check was made yet"))?;
+    Ok(Json(ReportView::from(&report)))
+}
+
+async fn cancel(State(door): State<Door>) -> Result<impl IntoResponse, Problem> {
+    ask(&door, Command::Cancel).await
+}
+
+async fn retry(State(door): State<Door>) -> Result<impl IntoResponse, Problem> {
+    ask(&door, Command::Retry).await
+}
+
+async fn activate(State(door): State<Door>) -> Result<impl IntoResponse, Problem> {
+    ask(&door, Command::Activate).await
+}
+
+async fn confirm(State(door): State<Door>) -> Result<impl IntoResponse, Problem> {
+    ask(&door, Command::Confirm).await
+}
+
+async fn revert(State(door): State<Door>, ConnectInfo(caller): ConnectInfo<Caller>) -> Result<impl IntoResponse, Problem> {
+    ask(&door, Command::Revert(door.driver.origin(caller.name()))).await
+}
+
+async fn repair(State(door): State<Door>, ConnectInfo(caller): ConnectInfo<Caller>) -> Result<impl IntoResponse, Problem> {
+    ask(&door, Command::Repair(door.driver.origin(caller.name()))).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Forgive {
+    digest: bundle_format::Digest,
+}
+
+async fn forgive(State(door): State<Door>, body: Bytes) -> Result<impl IntoResponse, Problem> {
+    let forgive: Forgive = serde_json::from_slice(&body)
+        .map_err(|e| problem(400, "body", format!("the body must be {{\"digest\": \"<64 hex digits>\"}}: {e}")))?;
+    ask(&door, Command::Forgive(forgive.digest)).await
+}
+
+async fn discard(State(door): State<Door>, Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let held = door.driver.look().state.held;
+    if held.is_none_or(|held| held.name != name) {
+        return Err(problem(404, "no-bundle", format!("no bundle of the name {name} is held")));
+    }
+    ask(&door, Command::Discard).await
+}
+
+async fn history(State(door): State<Door>) -> Json<Vec<OutcomeView>> {
+    Json(door.driver.history().iter().map(OutcomeView::from).collect())
+}
+
+async fn one_of_history(State(door): State<Door>, Path(id): Path<u64>) -> Result<Json<OutcomeView>, Problem> {
+    let found = door.driver.history().into_iter().find(|outcome| outcome.id == id);
+    found.map(|outcome| Json(OutcomeView::from(&outcome))).ok_or_else(|| no_number(id))
+}
+
+fn no_number(id: u64) -> Problem {
+    problem(404, "no-such-number", format!("number {id} is not in the history; upgrade history lists what is"))
+}
+
+async fn explain_now(State(door): State<Door>) -> Json<Vec<String>> {
+    let state = door.driver.look().state;
+    let mut all = explain::state(&state);
+    if let (None, Some(last)) = (&state.job, &state.last) {
+        all = explain::outcome(last);
+    }
+    Json(all)
+}
+
+async fn explain_one(State(door): State<Door>, Path(id): Path<u64>) -> Result<Json<Vec<String>>, Problem> {
+    let state = door.driver.look().state;
+    if state.job.as_ref().is_some_and(|job| job.id == id) {
+        return Ok(Json(explain::state(&state)));
+    }
+    let known = door.driver.history().into_iter().chain(state.last).chain(state.errand);
+    let found = known.into_iter().find(|outcome| outcome.id == id);
+    found.map(|outcome| Json(explain::outcome(&outcome))).ok_or_else(|| no_number(id))
+}
+
+/// Brings a bundle: the body goes through a pipe to the hand, which puts it into the spool and verifies it. Answers when
+/// that ended.
+async fn bring(
+    State(door): State<Door>,
+    Path(name): Path<String>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<OutcomeView>), Problem> {
+    let len = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
+    if len.is_some_and(|len| len > source::MAX_BUNDLE) {
+        return Err(problem(413, "too-long", format!("a bundle has at most {MAX_BUNDLE} bytes")));
+    }
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(|e| problem(503, "pipe", e.to_string()))?;
+    let request = Request {
+        goal: Goal::Fetch,
+        file: Some(name),
+        forced: BTreeSet::new(),
+        auto_cancel: true,
+        origin: door.driver.origin(caller.name()),
+    };
+    let handed = Handed::new(std::fs::File::from(ours), len);
+    let id = blocking(&door, move |driver| driver.ask(Command::Start(request), Some(handed))).await??;
+    let id = id.unwrap_or_default();
+    let mut changes = door.changes.clone();
+    tokio::select! {
+        poured = pour(theirs, body) => if let Err(what) = poured {
+            // The client is gone or the hand does not read any more; the job must not wait for the rest for ever.
+            tracing::info!(id, %what, "the upload ended early");
+            if door.driver.look().state.job.is_some_and(|job| job.id == id) {
+                drop(blocking(&door, |driver| driver.ask(Command::Cancel, None)).await?);
+            }
+        },
+        () = ended(&door, id, &mut changes) => {}
+    }
+    ended(&door, id, &mut changes).await;
+    let errand = door.driver.look().state.errand.filter(|errand| errand.id == id);
+    let errand = errand.ok_or_else(|| problem(410, "superseded", "another job came after this one"))?;
+    let view = OutcomeView::from(&errand);
+    match &view.cause {
+        None => Ok((StatusCode::CREATED, Json(view))),
+        Some(cause) => Err(problem(422, &cause.code, format!("{}; {}", cause.text, cause.advice))),
+    }
+}
+
+/// Waits until job `id` is not in hand any more.
+async fn ended(door: &Door, id: u64, changes: &mut watch::Receiver<u64>) {
+    while door.driver.look().state.job.is_some_and(|job| job.id == id) {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Pours the body into the pipe, as fast as the hand takes it. A body that breaks off is an error, not an end.
+async fn pour(pipe: std::os::fd::OwnedFd, mut body: Body) -> Result<(), String> {
+    nix::fcntl::fcntl(pipe.as_fd(), nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| e.to_string())?;
+    let mut pipe = tokio::net::unix::pipe::Sender::from_owned_fd(pipe).map_err(|e| e.to_string())?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| format!("the client broke off: {e}"))?;
+        if let Some(data) = frame.data_ref() {
+            pipe.write_all(data).await.map_err(|e| e.to_string())?;
+        }
+    }
+    Ok(())
+}
