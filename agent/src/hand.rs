@@ -126,7 +126,12 @@ impl Hand {
         if job.image.as_ref().is_none_or(|image| image.digest != digest) {
             return trouble("bundle-changed", "the bundle is not the one that was checked");
         }
-        self.keep(device, staging::stage(&self.bench(device, order), job.target, opened))
+        let staged = staging::stage(&self.bench(device, order), job.target, opened);
+        if staged.is_ok() {
+            let bytes = job.image.as_ref().map_or(0, |image| image.raw_size);
+            tracing::info!(slot = %job.target, bytes, written = order.progress.written(), "staged");
+        }
+        self.keep(device, staged)
     }
 
     fn rehash(&self, device: &dyn Device, order: &Order<'_>, job: &Upgrade) -> End {
