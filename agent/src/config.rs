@@ -100,9 +100,17 @@ impl TryFrom<String> for Rate {
             "KB" => 1_000,
             "MB" => 1_000_000,
             "GB" => 1_000_000_000,
-            unit => return Err(format!("`{unit}` is no unit; use B, KB, MB or GB a second, as in \"400MB\"")),
+            unit => {
+                return Err(format!(
+                    "`{unit}` is no unit; use B, KB, MB or GB a second, as in \"400MB\""
+                ));
+            }
         };
-        let number = digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+        let number = digits
+            .trim()
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(factor));
         match number {
             Some(rate) if rate > 0 => Ok(Self(rate)),
             Some(_) | None => Err(format!("`{text}` is no rate; one looks like \"400MB\"")),
@@ -133,11 +141,17 @@ pub struct Config {
 impl Config {
     /// Reads and validates a file; its relative paths are relative to the directory it lies in.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let file = |source| ConfigError::File { path: path.to_owned(), source };
+        let file = |source| ConfigError::File {
+            path: path.to_owned(),
+            source,
+        };
         let len = std::fs::metadata(path).map_err(file)?.len();
         if len > MAX_LEN {
             let what = format!("it has {len} bytes, {MAX_LEN} are allowed");
-            return Err(ConfigError::Value { path: path.to_owned(), what });
+            return Err(ConfigError::Value {
+                path: path.to_owned(),
+                what,
+            });
         }
         let text = std::fs::read_to_string(path).map_err(file)?;
         Self::parse(&text, path)
@@ -149,12 +163,17 @@ impl Config {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text)
-            .map_err(|e| ConfigError::Text { path: path.to_owned(), text: e.to_string().trim_end().to_owned() })?;
+        let file: File = toml::from_str(text).map_err(|e| ConfigError::Text {
+            path: path.to_owned(),
+            text: e.to_string().trim_end().to_owned(),
+        })?;
         let home = path.parent().unwrap_or(Path::new("."));
-        let trial = trial(&file.trial).map_err(|what| ConfigError::Value { path: path.to_owned(), what })?;
-        let trust =
-            Trust::load(&home.join(&file.trust.keys), file.trust.vendor_signatures).map_err(ConfigError::Keys)?;
+        let trial = trial(&file.trial).map_err(|what| ConfigError::Value {
+            path: path.to_owned(),
+            what,
+        })?;
+        let trust = Trust::load(&home.join(&file.trust.keys), file.trust.vendor_signatures)
+            .map_err(ConfigError::Keys)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             hand: hand::Settings {
@@ -189,13 +208,18 @@ fn trial(trial: &Trial) -> Result<TrialSettings, String> {
             given => Some(time("confirm_within", given, Duration::ZERO)?),
         },
     };
-    let answer_within = time("answer_within", trial.answer_within, Duration::from_secs(10))?;
+    let answer_within = time(
+        "answer_within",
+        trial.answer_within,
+        Duration::from_secs(10),
+    )?;
     let every = time("every", trial.every, Duration::from_secs(1))?;
     if trial.commands.is_empty() || trial.commands.iter().any(Vec::is_empty) {
         return Err("trial.commands must name at least one probe: a system that boots is not yet a system that works".to_owned());
     }
     // All probes once more after the soak, each as slow as it may be, must still fit.
-    let probes = answer_within.saturating_mul(u32::try_from(trial.commands.len()).unwrap_or(u32::MAX));
+    let probes =
+        answer_within.saturating_mul(u32::try_from(trial.commands.len()).unwrap_or(u32::MAX));
     if rules.soak.saturating_add(probes) >= rules.deadline {
         return Err(format!(
             "trial.soak {:?} and {} probes of {answer_within:?} each do not fit into trial.deadline {:?}",
@@ -204,7 +228,12 @@ fn trial(trial: &Trial) -> Result<TrialSettings, String> {
             rules.deadline
         ));
     }
-    Ok(TrialSettings { commands: trial.commands.clone(), answer_within, every, rules })
+    Ok(TrialSettings {
+        commands: trial.commands.clone(),
+        answer_within,
+        every,
+        rules,
+    })
 }
 
 #[cfg(test)]
@@ -218,7 +247,11 @@ mod tests {
         std::fs::create_dir(dir.path().join("keys")).expect("a directory");
         let key = dir.path().join("keys/vendor.pem");
         std::os::unix::fs::FileExt::write_all_at(
-            &std::fs::OpenOptions::new().write(true).create_new(true).open(key).expect("a file"),
+            &std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(key)
+                .expect("a file"),
             PEM.as_bytes(),
             0,
         )
@@ -239,7 +272,10 @@ mod tests {
     #[test]
     fn a_misspelled_key_is_refused_with_its_place() {
         let error = parse(&GOOD.replace("deadline", "deadlime")).expect_err("it is misspelled");
-        assert!(error.contains("line 10, column 1") && error.contains("deadlime"), "{error}");
+        assert!(
+            error.contains("line 10, column 1") && error.contains("deadlime"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -250,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_soak_that_does_not_fit_into_the_deadline_is_refused() {
-        let error = parse(&GOOD.replace("\"1m\"", "\"12s\"")).expect_err("2 s + 10 s do not fit into 12 s");
+        let error =
+            parse(&GOOD.replace("\"1m\"", "\"12s\"")).expect_err("2 s + 10 s do not fit into 12 s");
         assert!(error.contains("do not fit"), "{error}");
     }
 

@@ -29,9 +29,9 @@ use flow::{BootId, Evidence, Now, Side};
 
 use crate::device::{Device, JournalCopy, Place, Stop, ThisBoot};
 use crate::disk::Storage;
+use crate::linux::clock;
 use crate::linux::file::FileStorage;
 use crate::linux::program::{self, Ran};
-use crate::linux::clock;
 
 /// The service exits with this code when the appliance wants to be rebooted.
 pub const REBOOT: u8 = 100;
@@ -50,7 +50,10 @@ pub struct Directory {
 
 impl std::fmt::Debug for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Directory").field("root", &self.root).field("boot", &self.boot).finish_non_exhaustive()
+        f.debug_struct("Directory")
+            .field("root", &self.root)
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,7 +69,9 @@ pub enum DirectoryError {
         source: io::Error,
     },
     /// `boot` does not say what it should.
-    #[error("{path}: {what}; whoever plays the firmware writes boot_id= and cmdline=, with upgrade.slot= in it")]
+    #[error(
+        "{path}: {what}; whoever plays the firmware writes boot_id= and cmdline=, with upgrade.slot= in it"
+    )]
     Boot {
         /// The file.
         path: PathBuf,
@@ -83,14 +88,24 @@ impl Directory {
         reboot: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, DirectoryError> {
         let path = root.join("boot");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| DirectoryError::File { path: path.clone(), source })?;
-        let (boot_id, boot) = parse_boot(&text).map_err(|what| DirectoryError::Boot { path, what })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| DirectoryError::File {
+            path: path.clone(),
+            source,
+        })?;
+        let (boot_id, boot) =
+            parse_boot(&text).map_err(|what| DirectoryError::Boot { path, what })?;
         for file in ["a.img", "b.img", "bootstate.img", "data"] {
             let path = root.join(file);
-            path.metadata().map_err(|source| DirectoryError::File { path, source })?;
+            path.metadata()
+                .map_err(|source| DirectoryError::File { path, source })?;
         }
-        Ok(Self { root: root.to_owned(), boot_id, boot, model, reboot: Box::new(reboot) })
+        Ok(Self {
+            root: root.to_owned(),
+            boot_id,
+            boot,
+            model,
+            reboot: Box::new(reboot),
+        })
     }
 
     fn slot(&self, slot: Slot) -> PathBuf {
@@ -104,10 +119,19 @@ impl Directory {
     /// The content of a file in the running slot.
     fn cat(&self, path: &str) -> io::Result<String> {
         let image = self.slot(self.boot.running);
-        let command = ["debugfs", "-R", &format!("cat {path}"), &image.to_string_lossy()].map(str::to_owned);
+        let command = [
+            "debugfs",
+            "-R",
+            &format!("cat {path}"),
+            &image.to_string_lossy(),
+        ]
+        .map(str::to_owned);
         let ran = program::output(&command, &self.root, DEBUGFS_WITHIN)?;
         if ran.is_empty() {
-            let what = format!("{} has no {path}, or debugfs (package e2fsprogs) is missing", image.display());
+            let what = format!(
+                "{} has no {path}, or debugfs (package e2fsprogs) is missing",
+                image.display()
+            );
             return Err(io::Error::new(io::ErrorKind::NotFound, what));
         }
         Ok(ran)
@@ -116,15 +140,31 @@ impl Directory {
 
 fn parse_boot(text: &str) -> Result<(BootId, ThisBoot), String> {
     let value = |key: &str| {
-        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).ok_or(format!("there is no {key}="))
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .ok_or(format!("there is no {key}="))
     };
-    let id = value("boot_id")?.trim().parse::<BootId>().map_err(|e| e.to_string())?;
+    let id = value("boot_id")?
+        .trim()
+        .parse::<BootId>()
+        .map_err(|e| e.to_string())?;
     let words: Vec<&str> = value("cmdline")?.split_whitespace().collect();
-    let word = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    let word = |key: &str| {
+        words
+            .iter()
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    };
     let running = word("upgrade.slot").ok_or("the command line has no upgrade.slot=")?;
     let running = running.parse::<Slot>().map_err(|e| e.to_string())?;
     let trial = word("upgrade.trial") == Some("1");
-    Ok((id, ThisBoot { running, trial, evidence: Evidence::None }))
+    Ok((
+        id,
+        ThisBoot {
+            running,
+            trial,
+            evidence: Evidence::None,
+        },
+    ))
 }
 
 impl Device for Directory {
@@ -145,7 +185,10 @@ impl Device for Directory {
         Ok(Arc::new(match place {
             Place::Slot(slot) => FileStorage::read_only(&self.slot(slot))?,
             Place::Target(slot) if slot == self.boot.running => {
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is the running slot"));
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "it is the running slot",
+                ));
             }
             Place::Target(slot) => FileStorage::exclusive(&self.slot(slot))?,
             Place::BootState => FileStorage::fixed(&self.root.join("bootstate.img"))?,
@@ -159,7 +202,8 @@ impl Device for Directory {
 
     fn os_release(&self) -> io::Result<String> {
         // Either may be a link to the other, and debugfs follows none.
-        self.cat("/usr/lib/os-release").or_else(|_| self.cat("/etc/os-release"))
+        self.cat("/usr/lib/os-release")
+            .or_else(|_| self.cat("/etc/os-release"))
     }
 
     fn model(&self) -> Option<io::Result<String>> {
@@ -182,13 +226,21 @@ impl Device for Directory {
             ("UPGRADE_SLOT", self.boot.running.lower()),
             ("UPGRADE_SLOT_IMAGE", &image.to_string_lossy()),
         ];
-        let told = |said: String| if said.is_empty() { said } else { format!(": {said}") };
+        let told = |said: String| {
+            if said.is_empty() {
+                said
+            } else {
+                format!(": {said}")
+            }
+        };
         match program::run(command, &self.root, &variables, limit, stop) {
             Ok(Ran::Ended { status, .. }) if status.success() => Look::Good,
             Ok(Ran::Ended { status, said }) => Look::Bad(format!("{status}{}", told(said))),
-            Ok(Ran::TooSlow { said }) => {
-                Look::Bad(format!("no answer within {:.1} s{}", limit.as_secs_f64(), told(said)))
-            }
+            Ok(Ran::TooSlow { said }) => Look::Bad(format!(
+                "no answer within {:.1} s{}",
+                limit.as_secs_f64(),
+                told(said)
+            )),
             Ok(Ran::Stopped) => Look::Bad("stopped".to_owned()),
             Err(e) => Look::Bad(format!("it cannot be started: {e}")),
         }

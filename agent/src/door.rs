@@ -21,7 +21,9 @@ pub const MAX_SOCKET_PATH: usize = 107;
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
     /// The kernel's limit for the paths of sockets.
-    #[error("{path} has {len} bytes, a socket's path may have {MAX_SOCKET_PATH}; use a shorter directory")]
+    #[error(
+        "{path} has {len} bytes, a socket's path may have {MAX_SOCKET_PATH}; use a shorter directory"
+    )]
     TooLong {
         /// The path.
         path: String,
@@ -48,13 +50,22 @@ pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, DoorError> 
 
     let shown = path.display().to_string();
     if shown.len() > MAX_SOCKET_PATH {
-        return Err(DoorError::TooLong { len: shown.len(), path: shown });
+        return Err(DoorError::TooLong {
+            len: shown.len(),
+            path: shown,
+        });
     }
     if UnixStream::connect(path).is_ok() {
         return Err(DoorError::Taken(shown));
     }
-    let failed = |source| DoorError::Socket { path: shown.clone(), source };
-    #[expect(clippy::disallowed_methods, reason = "a dead service's socket stands in the way of its successor")]
+    let failed = |source| DoorError::Socket {
+        path: shown.clone(),
+        source,
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a dead service's socket stands in the way of its successor"
+    )]
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
         Ok(()) | Err(_) => {}

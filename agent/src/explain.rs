@@ -11,8 +11,14 @@ pub fn advice(cause: &Cause) -> String {
         Cause::NotAccepted { advice, .. } => advice,
         Cause::NotReady { .. } => "upgrade check shows what was found and what to do about each",
         Cause::Trouble { code, .. } => return trouble_advice(code).to_owned(),
-        Cause::FileGone => "give the file again: upgrade start FILE; what is already written is not written twice",
-        Cause::Sick { .. } | Cause::Deadline | Cause::AgentRestarts | Cause::Died { .. } | Cause::CutAgain => {
+        Cause::FileGone => {
+            "give the file again: upgrade start FILE; what is already written is not written twice"
+        }
+        Cause::Sick { .. }
+        | Cause::Deadline
+        | Cause::AgentRestarts
+        | Cause::Died { .. }
+        | Cause::CutAgain => {
             "the image is refused on this appliance until upgrade forgive; ask its maker for a mended release"
         }
         Cause::NobodyConfirmed => "start it again when somebody is there to confirm",
@@ -21,11 +27,19 @@ pub fn advice(cause: &Cause) -> String {
         }
         Cause::Operator => "",
         Cause::Stale => "upgrade activate reboots into what is staged",
-        Cause::CounterBroken => "mend the bootloader's script or its partition, then upgrade repair",
-        Cause::ConfirmedOutside => "find out who confirmed it; the next upgrade starts from what runs now",
+        Cause::CounterBroken => {
+            "mend the bootloader's script or its partition, then upgrade repair"
+        }
+        Cause::ConfirmedOutside => {
+            "find out who confirmed it; the next upgrade starts from what runs now"
+        }
         Cause::ChangedOutside => "find out who changed the slots; reboot into the confirmed slot",
-        Cause::BootStateLost => "look at the disk; the boot state was written anew for the running slot",
-        Cause::WillNotGoBack => "look at the bootloader: it does not obey its boot state; reboot by hand into the confirmed slot",
+        Cause::BootStateLost => {
+            "look at the disk; the boot state was written anew for the running slot"
+        }
+        Cause::WillNotGoBack => {
+            "look at the bootloader: it does not obey its boot state; reboot by hand into the confirmed slot"
+        }
     };
     text.to_owned()
 }
@@ -33,8 +47,12 @@ pub fn advice(cause: &Cause) -> String {
 fn trouble_advice(code: &str) -> &'static str {
     match code {
         "no-space" => "free space on the data partition, then start again",
-        "read-back-differs" | "boot-state-differs" => "the disk does not keep what is written to it: replace it",
-        "storage" | "boot-state-storage" => "look at the kernel's log for the disk, then upgrade retry",
+        "read-back-differs" | "boot-state-differs" => {
+            "the disk does not keep what is written to it: replace it"
+        }
+        "storage" | "boot-state-storage" => {
+            "look at the kernel's log for the disk, then upgrade retry"
+        }
         "slot-too-small" => "take a bundle made for this disk layout",
         "reboot" => "find out what holds up the reboot, then upgrade start again",
         _ => "upgrade retry, or upgrade cancel",
@@ -49,7 +67,13 @@ pub fn next(state: &State) -> String {
             Some(Cause::FileGone) => "upgrade start FILE, or upgrade cancel".to_owned(),
             Some(_) | None => "upgrade retry, or upgrade cancel".to_owned(),
         },
-        Phase::OnTrial if state.job.as_ref().and_then(|job| job.trial).is_some_and(|trial| trial.well) => {
+        Phase::OnTrial
+            if state
+                .job
+                .as_ref()
+                .and_then(|job| job.trial)
+                .is_some_and(|trial| trial.well) =>
+        {
             "upgrade confirm, or upgrade cancel".to_owned()
         }
         Phase::Idle => match &state.last {
@@ -71,8 +95,14 @@ pub fn next(state: &State) -> String {
 
 /// The story of a job that ended.
 pub fn outcome(outcome: &Outcome) -> Vec<String> {
-    let to = outcome.to.map_or_else(|| "an unknown release".to_owned(), |release| release.to_string());
-    let from = outcome.from.map_or_else(|| "an unknown release".to_owned(), |release| release.to_string());
+    let to = outcome.to.map_or_else(
+        || "an unknown release".to_owned(),
+        |release| release.to_string(),
+    );
+    let from = outcome.from.map_or_else(
+        || "an unknown release".to_owned(),
+        |release| release.to_string(),
+    );
     let asked = match outcome.goal {
         Goal::Fetch => "the fetching of a bundle".to_owned(),
         Goal::Check => "a readiness check".to_owned(),
@@ -81,12 +111,22 @@ pub fn outcome(outcome: &Outcome) -> Vec<String> {
         Goal::Revert => format!("the revert from {from} to {to} in slot {}", outcome.target),
         Goal::Repair => "a repair of the boot state".to_owned(),
     };
-    let mut all = vec![format!("{} was {asked}, asked for by {}. It {}.", number(outcome.id), outcome.by, verb(outcome.ended))];
+    let mut all = vec![format!(
+        "{} was {asked}, asked for by {}. It {}.",
+        number(outcome.id),
+        outcome.by,
+        verb(outcome.ended)
+    )];
     if let Some(cause) = &outcome.cause {
         all.push(format!("The reason: {cause} ({}).", cause.code()));
         let stays = match outcome.ended {
-            Ended::RolledBack => Some(format!("The appliance went back to slot {} by itself.", !outcome.target)),
-            Ended::Interrupted | Ended::Cancelled => Some(format!("Slot {} was not changed.", !outcome.target)),
+            Ended::RolledBack => Some(format!(
+                "The appliance went back to slot {} by itself.",
+                !outcome.target
+            )),
+            Ended::Interrupted | Ended::Cancelled => {
+                Some(format!("Slot {} was not changed.", !outcome.target))
+            }
             Ended::Refused => Some("Nothing was written.".to_owned()),
             Ended::Failed => Some(format!("Slot {} was not touched.", !outcome.target)),
             Ended::Succeeded | Ended::Reverted | Ended::Skipped => None,
@@ -97,8 +137,13 @@ pub fn outcome(outcome: &Outcome) -> Vec<String> {
             all.push(format!("Next: {advice}."));
         }
     }
-    if let (Some(digest), true) = (&outcome.digest, outcome.cause.as_ref().is_some_and(Cause::condemns)) {
-        all.push(format!("To try that image all the same: upgrade forgive {digest}"));
+    if let (Some(digest), true) = (
+        &outcome.digest,
+        outcome.cause.as_ref().is_some_and(Cause::condemns),
+    ) {
+        all.push(format!(
+            "To try that image all the same: upgrade forgive {digest}"
+        ));
     }
     all
 }
@@ -112,7 +157,9 @@ fn verb(ended: Ended) -> &'static str {
         Ended::Succeeded => "succeeded: the new system was booted, was healthy, and is confirmed",
         Ended::RolledBack => "was rolled back",
         Ended::Cancelled => "was cancelled",
-        Ended::Reverted => "went back as asked: the previous system was booted, was healthy, and is confirmed",
+        Ended::Reverted => {
+            "went back as asked: the previous system was booted, was healthy, and is confirmed"
+        }
         Ended::Interrupted => "was interrupted",
         Ended::Failed => "failed",
         Ended::Skipped => "was skipped",
@@ -125,23 +172,40 @@ pub fn state(state: &State) -> Vec<String> {
     let Some(job) = &state.job else {
         return vec!["Nothing is going on.".to_owned()];
     };
-    let to = job.image.as_ref().map_or_else(|| "a bundle".to_owned(), |image| image.release.to_string());
+    let to = job
+        .image
+        .as_ref()
+        .map_or_else(|| "a bundle".to_owned(), |image| image.release.to_string());
     let doing = match state.phase {
         Phase::Idle => "nothing".to_owned(),
         Phase::Fetching => "the bundle is being brought into the spool".to_owned(),
         Phase::Verifying => "name, signature and manifest are being checked".to_owned(),
         Phase::Assessing => "readiness is being judged".to_owned(),
-        Phase::Writing => format!("{to} is being written into slot {}; slot {} runs and is not touched", job.target, !job.target),
-        Phase::Staged => format!("{to} is written into slot {} and waits for upgrade activate", job.target),
+        Phase::Writing => format!(
+            "{to} is being written into slot {}; slot {} runs and is not touched",
+            job.target, !job.target
+        ),
+        Phase::Staged => format!(
+            "{to} is written into slot {} and waits for upgrade activate",
+            job.target
+        ),
         Phase::Holding => "the peer is being asked".to_owned(),
         Phase::Arming => format!("slot {} gets its one try", job.target),
         Phase::Rebooting => format!("the appliance reboots into slot {} on trial", job.target),
-        Phase::OnTrial => format!("{to} runs in slot {} on trial and is being judged; a reset goes back to slot {}", job.target, !job.target),
+        Phase::OnTrial => format!(
+            "{to} runs in slot {} on trial and is being judged; a reset goes back to slot {}",
+            job.target, !job.target
+        ),
         Phase::Confirming => format!("{to} was healthy and becomes the confirmed system"),
         Phase::Failed => "it failed and waits for a person".to_owned(),
         Phase::Reverting => format!("the appliance goes back to slot {}", !job.target),
     };
-    let mut all = vec![format!("{} is in hand ({}), asked for by {}: {doing}.", number(job.id), job.goal.word(), job.by)];
+    let mut all = vec![format!(
+        "{} is in hand ({}), asked for by {}: {doing}.",
+        number(job.id),
+        job.goal.word(),
+        job.by
+    )];
     if let Some(cause) = &job.cause {
         all.push(format!("The reason: {cause} ({}).", cause.code()));
         let advice = advice(cause);

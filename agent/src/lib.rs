@@ -7,17 +7,17 @@
 //! Invariants of absence: the driver, the hand and the disk know no runtime, no socket and no configuration file; nothing
 //! but [`config`] knows all settings; nothing here can sign a bundle.
 
-pub mod device;
-pub mod disk;
-pub mod progress;
-pub mod os_release;
-pub mod source;
-pub mod hand;
-pub mod driver;
-pub mod linux;
-pub mod directory;
-pub mod config;
-pub mod door;
-pub mod explain;
-pub mod service;
 pub mod command;
+pub mod config;
+pub mod device;
+pub mod directory;
+pub mod disk;
+pub mod door;
+pub mod driver;
+pub mod explain;
+pub mod hand;
+pub mod linux;
+pub mod os_release;
+pub mod progress;
+pub mod service;
+pub mod source;

@@ -67,13 +67,25 @@ pub fn check_config(directory: &Path) -> Result<u8, ServiceError> {
     let config = Config::read(&directory.join("agent.toml"))?;
     let hand = &config.hand;
     println!("platform {}", hand.platform);
-    println!("trust    {} of {} keys must have signed", hand.trust.need(), hand.trust.key_ids().count());
+    println!(
+        "trust    {} of {} keys must have signed",
+        hand.trust.need(),
+        hand.trust.key_ids().count()
+    );
     match hand.staging.max_rate {
-        Some(rate) => println!("staging  {} threads, at most {rate} bytes a second", hand.staging.workers),
+        Some(rate) => println!(
+            "staging  {} threads, at most {rate} bytes a second",
+            hand.staging.workers
+        ),
         None => println!("staging  {} threads, no rate limit", hand.staging.workers),
     }
     let rules = &hand.trial.rules;
-    println!("trial    {} probes, soak {:?}, deadline {:?}", hand.trial.commands.len(), rules.soak, rules.deadline);
+    println!(
+        "trial    {} probes, soak {:?}, deadline {:?}",
+        hand.trial.commands.len(),
+        rules.soak,
+        rules.deadline
+    );
     match rules.confirm_within {
         Some(within) => println!("confirm  by a person within {within:?}"),
         None => println!("confirm  by itself"),
@@ -99,14 +111,18 @@ pub fn run(directory: &Path) -> Result<u8, ServiceError> {
     let file = door::bind(&run.join("file.sock"))?;
 
     let hand = Arc::clone(&driver);
-    let hand = std::thread::Builder::new().name("hand".into()).spawn(move || hand.work());
+    let hand = std::thread::Builder::new()
+        .name("hand".into())
+        .spawn(move || hand.work());
     let hand = hand.map_err(system("cannot start a thread"))?;
     let clock = Arc::clone(&driver);
     std::thread::Builder::new()
         .name("clock".into())
-        .spawn(move || loop {
-            Stop::default().wait(TICK);
-            clock.tick();
+        .spawn(move || {
+            loop {
+                Stop::default().wait(TICK);
+                clock.tick();
+            }
         })
         .map_err(system("cannot start a thread"))?;
     let files = Arc::clone(&driver);
@@ -115,7 +131,10 @@ pub fn run(directory: &Path) -> Result<u8, ServiceError> {
         .spawn(move || door::file::serve(&file, &files))
         .map_err(system("cannot start a thread"))?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(system("cannot start the runtime"))?;
     let code = runtime.block_on(serve(api, Arc::clone(&driver), changes, wants_reboot))?;
     driver.leave();
@@ -140,10 +159,13 @@ async fn serve(
     changes: watch::Receiver<u64>,
     mut wants_reboot: mpsc::UnboundedReceiver<()>,
 ) -> Result<u8, ServiceError> {
-    api.set_nonblocking(true).map_err(system("cannot serve the socket"))?;
+    api.set_nonblocking(true)
+        .map_err(system("cannot serve the socket"))?;
     let listener = UnixListener::from_std(api).map_err(system("cannot serve the socket"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot wait for signals"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot wait for signals"))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(system("cannot wait for signals"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(system("cannot wait for signals"))?;
     tokio::select! {
         served = door::rest::serve(listener, driver, changes, std::future::pending()) => {
             served.map_err(system("the socket does not serve any more"))?;

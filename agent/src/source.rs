@@ -40,14 +40,19 @@ pub struct Handed {
 
 impl std::fmt::Debug for Handed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handed").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Handed")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 
 impl Handed {
     /// An open file, or a stream of unknown length.
     pub fn new(input: impl Input + 'static, len: Option<u64>) -> Self {
-        Self { len, input: Arc::new(Mutex::new(input)) }
+        Self {
+            len,
+            input: Arc::new(Mutex::new(input)),
+        }
     }
 
     /// The bytes, for one task at a time.
@@ -89,11 +94,13 @@ pub fn open<'a>(
     source: &Source,
     handed: Option<&'a Handed>,
 ) -> Result<Opened<Box<dyn Read + 'a>>, Refusal> {
-    let unreadable = |e: io::Error| Refusal::new(Code::Unreadable, format!("the bundle cannot be read: {e}"));
+    let unreadable =
+        |e: io::Error| Refusal::new(Code::Unreadable, format!("the bundle cannot be read: {e}"));
     let (name, len, reader): (&str, Option<u64>, Box<dyn Read + 'a>) = match source {
         Source::Nothing => return Err(unreadable(io::Error::other("this job has none"))),
         Source::Handed { name } => {
-            let handed = handed.ok_or_else(|| unreadable(io::Error::other("the file is not open any more")))?;
+            let handed = handed
+                .ok_or_else(|| unreadable(io::Error::other("the file is not open any more")))?;
             let mut input = handed.lock();
             input.rewind().map_err(unreadable)?;
             (name, handed.len, Box::new(Locked(input)))
@@ -101,7 +108,15 @@ pub fn open<'a>(
         Source::Spool(held) => {
             let storage = device.open(Place::Spool(held.side)).map_err(unreadable)?;
             let there = storage.len().map_err(unreadable)?;
-            (&held.name, Some(there), Box::new(Sequential { storage, at: 0, len: there }))
+            (
+                &held.name,
+                Some(there),
+                Box::new(Sequential {
+                    storage,
+                    at: 0,
+                    len: there,
+                }),
+            )
         }
     };
     let name: BundleName = name.parse()?;
@@ -114,7 +129,10 @@ pub fn open<'a>(
         )),
         Some(len) if len > opened.file_len() => Err(Refusal::new(
             Code::DataAfterEnd,
-            format!("the bundle has {len} bytes, its manifest ends it at {}", opened.file_len()),
+            format!(
+                "the bundle has {len} bytes, its manifest ends it at {}",
+                opened.file_len()
+            ),
         )),
         Some(_) | None => Ok(opened),
     }

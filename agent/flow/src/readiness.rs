@@ -93,9 +93,7 @@ impl FromStr for CheckId {
     type Err = NoCheck;
     fn from_str(word: &str) -> Result<Self, NoCheck> {
         let found = Self::ALL.into_iter().find(|id| id.word() == word);
-        found.ok_or_else(|| NoCheck {
-            word: clip(word.to_owned()),
-        })
+        found.ok_or_else(|| NoCheck { word: clip(word) })
     }
 }
 
@@ -260,8 +258,8 @@ pub fn judge(facts: &Facts, forced: &BTreeSet<CheckId>) -> Report {
     rows.push(boot_counter(facts));
     for row in &mut rows {
         row.forced = row.forceable && row.blocks() && forced.contains(&row.id);
-        row.found = clip(std::mem::take(&mut row.found));
-        row.advice = clip(std::mem::take(&mut row.advice));
+        row.found = clip(&row.found);
+        row.advice = clip(&row.advice);
     }
     Report {
         rows,

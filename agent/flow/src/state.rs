@@ -369,9 +369,12 @@ pub struct Outcome {
 /// How long a text in the state may be, in bytes. Probe output and paths come from outside; the journal's size is fixed.
 pub const MAX_TEXT: usize = 480;
 
-/// Cuts a text to [`MAX_TEXT`] bytes, at a character, and says that it was cut.
-pub(crate) fn clip(mut text: String) -> String {
+/// Makes a text one that can be kept and shown: no control characters (they would move a terminal's cursor, and JSON
+/// writes each as six bytes), and at most [`MAX_TEXT`] bytes, cut at a character with a mark that says so.
+pub(crate) fn clip(text: impl AsRef<str>) -> String {
     const MARK: &str = " ...";
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut text: String = text.as_ref().chars().map(plain).collect();
     if text.len() <= MAX_TEXT {
         return text;
     }

@@ -1,8 +1,8 @@
 //! Health on trial: when is well well enough?
 //!
 //! One look at all probes is one [`Look`]. The new system is well when every look for a whole soak was good; one bad
-//! look begins the soak anew. It is sick when the deadline comes first, and then the last bad look is the reason. No
-//! answer is a bad look.
+//! look begins the soak anew. It is sick as soon as no whole soak fits before the deadline any more (waiting longer would
+//! only lengthen the outage), and then the last bad look is the reason. No answer is a bad look.
 
 use std::time::Duration;
 
@@ -60,8 +60,8 @@ impl Watch {
         })
     }
 
-    /// Takes one look, begun at `began` and ended at `at`, into account. A good look counts from its end: what was
-    /// probed first may have been well only at that moment.
+    /// Takes one look, ended at `at`, into account. A good look counts from its end: what was probed first may have been
+    /// well only at that moment.
     pub fn look(&mut self, at: Duration, look: Look) -> Judged {
         match look {
             Look::Good => {
@@ -75,19 +75,16 @@ impl Watch {
                 self.last_bad = Some(text);
             }
         }
-        if at < self.deadline {
+        let earliest = at.saturating_add(self.soak.saturating_sub(self.soaked(at)));
+        if earliest <= self.deadline {
             return Judged::NotYet;
         }
-        let limit = self.deadline.as_secs();
         Judged::Sick(match (&self.last_bad, self.good_since) {
             (Some(text), None) => text.clone(),
             (Some(text), Some(_)) => {
-                format!("not well for the whole soak before the deadline; last: {text}")
+                format!("well too late for the whole soak before the deadline; before: {text}")
             }
-            (None, _) => format!(
-                "not well for {} s before the deadline (boot clock {limit} s)",
-                self.soak.as_secs()
-            ),
+            (None, _) => format!("not well for {} s before the deadline", self.soak.as_secs()),
         })
     }
 }
@@ -130,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn sick_at_the_deadline_with_the_last_bad_look_as_the_reason() {
+    fn sick_as_soon_as_no_whole_soak_fits_with_the_last_bad_look_as_the_reason() {
         let mut watch = watch();
         assert_eq!(
-            watch.look(s(29), Look::Bad("probe dataplane failed".into())),
+            watch.look(s(25), Look::Bad("probe dataplane failed".into())),
             Judged::NotYet
         );
         assert_eq!(
-            watch.look(s(30), Look::Bad("probe dataplane failed: exit 3".into())),
+            watch.look(s(26), Look::Bad("probe dataplane failed: exit 3".into())),
             Judged::Sick("probe dataplane failed: exit 3".into())
         );
     }
@@ -146,12 +143,18 @@ mod tests {
     fn good_too_late_for_the_soak_is_sick() {
         let mut watch = watch();
         assert_eq!(
-            watch.look(s(26), Look::Bad("starting".into())),
+            watch.look(s(25), Look::Bad("starting".into())),
             Judged::NotYet
         );
-        assert_eq!(watch.look(s(27), Look::Good), Judged::NotYet);
         assert!(
-            matches!(watch.look(s(31), Look::Good), Judged::Sick(text) if text.contains("starting"))
+            matches!(watch.look(s(27), Look::Good), Judged::Sick(text) if text.contains("starting"))
         );
+    }
+
+    #[test]
+    fn well_at_the_very_deadline_is_well() {
+        let mut watch = watch();
+        assert_eq!(watch.look(s(25), Look::Good), Judged::NotYet);
+        assert_eq!(watch.look(s(30), Look::Good), Judged::Well);
     }
 }

@@ -1,5 +1,6 @@
 //! The service `upgrade-agent`: parse, log, load, run.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,9 +26,16 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("UPGRADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let Some(directory) = arguments.directory else {
-        eprintln!("error[usage]: this release drives only try-out appliances\n  -> give --directory DIR");
+        eprintln!(
+            "error[usage]: this release drives only try-out appliances\n  -> give --directory DIR"
+        );
         return ExitCode::from(2);
     };
     let ran = if arguments.check_config {

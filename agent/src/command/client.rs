@@ -31,7 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("the service does not answer at {path}: {source}")]
-    Connect { path: PathBuf, source: std::io::Error },
+    Connect {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the connection to the service broke: {0}")]
     Broke(String),
     #[error("the service answered something else than expected: {0}")]
@@ -41,11 +44,18 @@ pub(super) enum ClientError {
 impl ClientError {
     pub(super) fn advice(&self) -> String {
         match self {
-            Self::Connect { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Self::Connect { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
                 "only root and members of the group upgrade may".to_owned()
             }
-            Self::Connect { .. } => "is it running? systemctl status upgrade-agent; or name its socket with --socket".to_owned(),
-            Self::Broke(_) | Self::Answer(_) => "upgrade status shows whether it is back".to_owned(),
+            Self::Connect { .. } => {
+                "is it running? systemctl status upgrade-agent; or name its socket with --socket"
+                    .to_owned()
+            }
+            Self::Broke(_) | Self::Answer(_) => {
+                "upgrade status shows whether it is back".to_owned()
+            }
         }
     }
 }
@@ -57,7 +67,9 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self {
+            socket: socket.to_owned(),
+        }
     }
 
     /// Reads a resource.
@@ -67,12 +79,17 @@ impl Client {
 
     /// Gives a command that needs no more than its name.
     pub(super) async fn command(&self, path: &str) -> Result<Option<u64>, CommandError> {
-        let taken: Taken = parse(&whole(self.request(Method::POST, path, Vec::new()).await?).await?)?;
+        let taken: Taken =
+            parse(&whole(self.request(Method::POST, path, Vec::new()).await?).await?)?;
         Ok(taken.id)
     }
 
     /// Gives a command with a body.
-    pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Option<u64>, CommandError> {
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Option<u64>, CommandError> {
         let body = serde_json::to_vec(body).map_err(|e| ClientError::Answer(e.to_string()))?;
         let taken: Taken = parse(&whole(self.request(Method::POST, path, body).await?).await?)?;
         Ok(taken.id)
@@ -80,21 +97,37 @@ impl Client {
 
     /// Lets a resource go.
     pub(super) async fn delete(&self, path: &str) -> Result<(), CommandError> {
-        whole(self.request(Method::DELETE, path, Vec::new()).await?).await.map(drop)
+        whole(self.request(Method::DELETE, path, Vec::new()).await?)
+            .await
+            .map(drop)
     }
 
     /// A resource as a stream of server-sent events.
     pub(super) async fn watch(&self) -> Result<Events, CommandError> {
-        let answer = self.request(Method::GET, "/status?watch", Vec::new()).await?;
-        Ok(Events { body: answer.into_body(), left: Vec::new() })
+        let answer = self
+            .request(Method::GET, "/status?watch", Vec::new())
+            .await?;
+        Ok(Events {
+            body: answer.into_body(),
+            left: Vec::new(),
+        })
     }
 
-    async fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, CommandError> {
-        let connect = |source| ClientError::Connect { path: self.socket.clone(), source };
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, CommandError> {
+        let connect = |source| ClientError::Connect {
+            path: self.socket.clone(),
+            source,
+        };
         let broke = |e: hyper::Error| ClientError::Broke(e.to_string());
         let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broke)?;
         // It ends with the connection; its error reaches us through the answer.
         tokio::spawn(async move { drop(connection.await) });
         let request = Request::builder()
@@ -125,36 +158,61 @@ impl Client {
         no_auto_cancel: bool,
     ) -> Result<Option<u64>, CommandError> {
         let name = BundleName::of_path(path)?.to_string();
-        let file = std::fs::File::open(path)
-            .map_err(|source| CommandError::File { path: path.to_owned(), source })?;
+        let file = std::fs::File::open(path).map_err(|source| CommandError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         let socket = self.socket.with_file_name("file.sock");
-        let stream = StdUnixStream::connect(&socket)
-            .map_err(|source| ClientError::Connect { path: socket.clone(), source })?;
+        let stream = StdUnixStream::connect(&socket).map_err(|source| ClientError::Connect {
+            path: socket.clone(),
+            source,
+        })?;
         let broke = |e: std::io::Error| ClientError::Broke(e.to_string());
         stream.set_read_timeout(Some(PATIENCE)).map_err(broke)?;
-        let ask = Ask { goal, name, force: force.to_vec(), no_auto_cancel };
+        let ask = Ask {
+            goal,
+            name,
+            force: force.to_vec(),
+            no_auto_cancel,
+        };
         let mut line = serde_json::to_vec(&ask).map_err(|e| ClientError::Answer(e.to_string()))?;
         line.push(b'\n');
         let files = [file.as_raw_fd()];
         let control = [ControlMessage::ScmRights(&files)];
-        let sent = sendmsg::<UnixAddr>(stream.as_raw_fd(), &[IoSlice::new(&line)], &control, MsgFlags::MSG_NOSIGNAL, None)
-            .map_err(|e| ClientError::Broke(e.to_string()))?;
+        let sent = sendmsg::<UnixAddr>(
+            stream.as_raw_fd(),
+            &[IoSlice::new(&line)],
+            &control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .map_err(|e| ClientError::Broke(e.to_string()))?;
         if sent != line.len() {
-            return Err(ClientError::Broke("the service took only a part of the request".to_owned()).into());
+            return Err(ClientError::Broke(
+                "the service took only a part of the request".to_owned(),
+            )
+            .into());
         }
         let mut answer = String::new();
-        BufReader::new(stream.take(MAX_ANSWER as u64)).read_line(&mut answer).map_err(broke)?;
+        BufReader::new(stream.take(MAX_ANSWER as u64))
+            .read_line(&mut answer)
+            .map_err(broke)?;
         match serde_json::from_str::<Answer>(&answer) {
             Ok(Answer::Taken(taken)) => Ok(taken.id),
             Ok(Answer::Problem(problem)) => Err(CommandError::Problem(problem)),
-            Err(_) => Err(ClientError::Broke("the service closed the connection without an answer".to_owned()).into()),
+            Err(_) => Err(ClientError::Broke(
+                "the service closed the connection without an answer".to_owned(),
+            )
+            .into()),
         }
     }
 }
 
 async fn collect(answer: Response<Incoming>) -> Result<Bytes, CommandError> {
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    Ok(body.map_err(|e| ClientError::Broke(e.to_string()))?.to_bytes())
+    Ok(body
+        .map_err(|e| ClientError::Broke(e.to_string()))?
+        .to_bytes())
 }
 
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, CommandError> {

@@ -31,7 +31,11 @@ pub(super) enum Followed {
 const BACK_WITHIN: Duration = Duration::from_secs(300);
 
 /// Follows job `id` to its end; none: the command was done at once.
-pub(super) async fn follow(client: &Client, quiet: Quiet, id: Option<u64>) -> Result<Followed, CommandError> {
+pub(super) async fn follow(
+    client: &Client,
+    quiet: Quiet,
+    id: Option<u64>,
+) -> Result<Followed, CommandError> {
     let mut events = client.watch().await?;
     let mut shown = Shown::new(quiet);
     let mut last_seen: Option<Status> = None;
@@ -61,11 +65,17 @@ pub(super) async fn follow(client: &Client, quiet: Quiet, id: Option<u64>) -> Re
 
 /// The stream ended: a reboot if that was next, otherwise the service went away.
 fn gone(last_seen: Option<Status>) -> Result<Followed, CommandError> {
-    let reboots = last_seen.as_ref().is_some_and(|status| matches!(status.phase, Phase::Rebooting | Phase::Reverting));
+    let reboots = last_seen
+        .as_ref()
+        .is_some_and(|status| matches!(status.phase, Phase::Rebooting | Phase::Reverting));
     if reboots {
         let status = last_seen.as_ref();
         let on_trial = status.filter(|status| status.phase == Phase::Rebooting);
-        return Ok(Followed::Rebooting(on_trial.and_then(|status| status.job.as_ref()).map(|job| job.target)));
+        return Ok(Followed::Rebooting(
+            on_trial
+                .and_then(|status| status.job.as_ref())
+                .map(|job| job.target),
+        ));
     }
     Err(super::ClientError::Broke("the service went away".to_owned()).into())
 }
@@ -82,7 +92,9 @@ fn where_it_stands(status: &Status, id: Option<u64>) -> Option<Followed> {
         },
         _ => {
             let ended = [&status.last, &status.errand].into_iter().flatten();
-            let ours = ended.filter(|outcome| id.is_none_or(|id| outcome.id == id)).max_by_key(|outcome| outcome.id);
+            let ours = ended
+                .filter(|outcome| id.is_none_or(|id| outcome.id == id))
+                .max_by_key(|outcome| outcome.id);
             ours.cloned().map(Followed::Ended)
         }
     }
@@ -109,10 +121,19 @@ pub(super) async fn wait(client: &Client, json: bool) -> Result<Exit, CommandErr
         };
         let Some(job) = &status.job else {
             show::status(json, false, &status);
-            let good = status.last.as_ref().is_none_or(|last| matches!(last.outcome.as_str(), "succeeded" | "reverted"));
+            let good = status
+                .last
+                .as_ref()
+                .is_none_or(|last| matches!(last.outcome.as_str(), "succeeded" | "reverted"));
             return Ok(if good { Exit::Done } else { Exit::Failed });
         };
-        match follow(client, if json { Quiet::Json } else { Quiet::Lines }, Some(job.id)).await {
+        match follow(
+            client,
+            if json { Quiet::Json } else { Quiet::Lines },
+            Some(job.id),
+        )
+        .await
+        {
             Ok(Followed::Rebooting(_) | Followed::Ended(_)) | Err(CommandError::Client(_)) => {}
             Ok(Followed::Detached) => return Ok(Exit::InProgress),
             Ok(Followed::Waits(_)) => {
@@ -129,7 +150,11 @@ pub(super) async fn wait(client: &Client, json: bool) -> Result<Exit, CommandErr
 }
 
 /// Shows each change until Ctrl-C, over reboots too.
-pub(super) async fn show_for_ever(client: &Client, json: bool, detail: bool) -> Result<Exit, CommandError> {
+pub(super) async fn show_for_ever(
+    client: &Client,
+    json: bool,
+    detail: bool,
+) -> Result<Exit, CommandError> {
     loop {
         let mut events = client.watch().await?;
         loop {

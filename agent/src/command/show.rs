@@ -37,7 +37,13 @@ pub(super) struct Shown {
 
 impl Shown {
     pub(super) fn new(quiet: Quiet) -> Self {
-        Self { quiet, terminal: std::io::stderr().is_terminal(), phase: None, tenth: 0, drawn: false }
+        Self {
+            quiet,
+            terminal: std::io::stderr().is_terminal(),
+            phase: None,
+            tenth: 0,
+            drawn: false,
+        }
     }
 
     pub(super) fn show(&mut self, status: &Status) {
@@ -51,13 +57,17 @@ impl Shown {
     fn line(&mut self, status: &Status) {
         let Some(job) = &status.job else { return };
         let what = match status.phase {
-            Phase::Writing | Phase::OnTrial | Phase::Arming => format!("{} {}", status.phase, job.target),
+            Phase::Writing | Phase::OnTrial | Phase::Arming => {
+                format!("{} {}", status.phase, job.target)
+            }
             Phase::Rebooting => format!("rebooting into {}", job.target),
             Phase::Reverting => format!("going back to {}", !job.target),
             _ => status.phase.to_string(),
         };
         let line = match &job.progress {
-            Some(progress) if progress.total > 0 => format!("{what}  {}", counted(status.phase, progress)),
+            Some(progress) if progress.total > 0 => {
+                format!("{what}  {}", counted(status.phase, progress))
+            }
             Some(_) | None => what,
         };
         let new_phase = self.phase != Some(status.phase);
@@ -88,13 +98,22 @@ impl Shown {
 
 fn counted(phase: Phase, progress: &ProgressView) -> String {
     if phase == Phase::OnTrial {
-        return format!("{:>3} %  healthy for {} of {} s", progress.percent, progress.done / 1000, progress.total / 1000);
+        return format!(
+            "{:>3} %  healthy for {} of {} s",
+            progress.percent,
+            progress.done / 1000,
+            progress.total / 1000
+        );
     }
     let left = progress.left_ms.map_or_else(String::new, |ms| {
         let seconds = ms.div_ceil(1000);
         format!("  {}:{:02} left", seconds / 60, seconds % 60)
     });
-    format!("{:>3} %  {}/s{left}", progress.percent, bytes(progress.rate))
+    format!(
+        "{:>3} %  {}/s{left}",
+        progress.percent,
+        bytes(progress.rate)
+    )
 }
 
 fn bytes(count: u64) -> String {
@@ -104,7 +123,11 @@ fn bytes(count: u64) -> String {
         1_000_000..1_000_000_000 => (1_000_000, "MB"),
         _ => (1_000_000_000, "GB"),
     };
-    if count / unit < 10 { format!("{}.{} {word}", count / unit, count % unit * 10 / unit) } else { format!("{} {word}", count / unit) }
+    if count / unit < 10 {
+        format!("{}.{} {word}", count / unit, count % unit * 10 / unit)
+    } else {
+        format!("{} {word}", count / unit)
+    }
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -123,7 +146,10 @@ pub(super) fn done(as_json: bool, text: &str) {
 /// An error: what happened, and what to do next.
 pub(super) fn error(as_json: bool, code: &str, text: &str, advice: &str) {
     if as_json {
-        println!("{}", serde_json::json!({ "error": { "code": code, "text": text, "advice": advice } }));
+        println!(
+            "{}",
+            serde_json::json!({ "error": { "code": code, "text": text, "advice": advice } })
+        );
         return;
     }
     eprintln!("error[{code}]: {text}");
@@ -162,11 +188,26 @@ pub(super) fn status(as_json: bool, detail: bool, status: &Status) {
     println!("phase     {}", phase_words(status));
     if let Some(job) = &status.job {
         let release = |release: &Option<String>| release.clone().unwrap_or_else(|| "?".to_owned());
-        println!("job       {} {}, {} to {}, slot {}, by {}", job.id, job.goal, release(&job.from), release(&job.to), job.target, job.by);
+        println!(
+            "job       {} {}, {} to {}, slot {}, by {}",
+            job.id,
+            job.goal,
+            release(&job.from),
+            release(&job.to),
+            job.target,
+            job.by
+        );
         if let Some(cause) = &job.cause {
             println!("cause     {}: {}", cause.code, cause.text);
         }
-        println!("possible  {}", if job.possible.is_empty() { "nothing".to_owned() } else { job.possible.join(", ") });
+        println!(
+            "possible  {}",
+            if job.possible.is_empty() {
+                "nothing".to_owned()
+            } else {
+                job.possible.join(", ")
+            }
+        );
     }
     println!("bundle    {}", status.held.as_deref().unwrap_or("none"));
     if let Some(last) = &status.last {
@@ -181,34 +222,61 @@ pub(super) fn status(as_json: bool, detail: bool, status: &Status) {
 }
 
 fn line(status: &Status) -> String {
-    let slots = [&status.a, &status.b].map(|slot| format!("{} {}", slot.slot, slot_words(slot))).join(" | ");
-    let last = status.last.as_ref().map_or_else(String::new, |last| format!("; last: {}", outcome_words(last)));
-    let next = if status.next.is_empty() { String::new() } else { format!("; next: {}", status.next) };
+    let slots = [&status.a, &status.b]
+        .map(|slot| format!("{} {}", slot.slot, slot_words(slot)))
+        .join(" | ");
+    let last = status.last.as_ref().map_or_else(String::new, |last| {
+        format!("; last: {}", outcome_words(last))
+    });
+    let next = if status.next.is_empty() {
+        String::new()
+    } else {
+        format!("; next: {}", status.next)
+    };
     format!("{slots} | {}{last}{next}", phase_words(status))
 }
 
 fn slot_words(slot: &SlotView) -> String {
-    let release = slot.release.as_ref().map_or_else(String::new, |release| format!("{release} "));
+    let release = slot
+        .release
+        .as_ref()
+        .map_or_else(String::new, |release| format!("{release} "));
     let running = if slot.running { "running, " } else { "" };
     format!("{release}{running}{}", slot.standing)
 }
 
 fn phase_words(status: &Status) -> String {
-    let progress = status.job.as_ref().and_then(|job| job.progress).filter(|progress| progress.total > 0);
+    let progress = status
+        .job
+        .as_ref()
+        .and_then(|job| job.progress)
+        .filter(|progress| progress.total > 0);
     match progress {
-        Some(progress) => format!("{} {}", status.phase, counted(status.phase, &progress).trim_start()),
+        Some(progress) => format!(
+            "{} {}",
+            status.phase,
+            counted(status.phase, &progress).trim_start()
+        ),
         None => status.phase.to_string(),
     }
 }
 
 fn outcome_words(outcome: &OutcomeView) -> String {
-    let cause = outcome.cause.as_ref().map_or_else(String::new, |cause| format!(", {}", cause.text));
+    let cause = outcome
+        .cause
+        .as_ref()
+        .map_or_else(String::new, |cause| format!(", {}", cause.text));
     format!("{} {}{cause}", outcome.outcome, time(outcome.at))
 }
 
 fn time(at: u64) -> String {
-    let at = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
-    at.map_or_else(|| "?".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
+    let at = i64::try_from(at)
+        .ok()
+        .and_then(|at| jiff::Timestamp::from_second(at).ok());
+    at.map_or_else(
+        || "?".to_owned(),
+        |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+    )
 }
 
 /// A readiness report.
@@ -220,9 +288,33 @@ pub(super) fn report(as_json: bool, report: &ReportView) {
     for row in &report.rows {
         println!("{}", row_line(row));
     }
+    println!("{}", verdict(report));
+}
+
+/// Only what stands in the way, as the answer to a `start`.
+pub(super) fn obstacles(as_json: bool, report: &ReportView) {
+    if as_json {
+        println!("{}", json(report));
+        return;
+    }
+    for row in report.rows.iter().filter(|row| row.blocks()) {
+        println!("{}", row_line(row));
+    }
+    error(
+        false,
+        "not-ready",
+        &verdict(report),
+        "upgrade check shows all of it; nothing was written",
+    );
+}
+
+fn verdict(report: &ReportView) -> String {
     let blocking = report.rows.iter().filter(|row| row.blocks()).count();
-    let verdict = if blocking == 0 { "ready".to_owned() } else { format!("{blocking} of {} failed; not ready", report.rows.len()) };
-    println!("{verdict}");
+    if blocking == 0 {
+        "ready".to_owned()
+    } else {
+        format!("{blocking} of {} failed; not ready", report.rows.len())
+    }
 }
 
 fn row_line(row: &Row) -> String {
@@ -233,9 +325,16 @@ fn row_line(row: &Row) -> String {
         (Grade::Fail, false) => "FAIL",
         (Grade::Unknown, false) => "UNKNOWN",
     };
-    let advice = if row.advice.is_empty() { String::new() } else { format!("\n                       -> {}", row.advice) };
-    let forceable = if row.blocks() && row.forceable { format!(" (--force {})", row.id) } else { String::new() };
-    format!("{grade:<8}{:<13}  {}{advice}{forceable}", row.id, row.found)
+    let advice = match (row.blocks(), row.forceable) {
+        _ if row.advice.is_empty() => String::new(),
+        (false, _) if row.grade != Grade::Warn => String::new(),
+        (true, true) => format!(
+            "\n        -> {}\n        -> or override it: --force {}",
+            row.advice, row.id
+        ),
+        (true, false) | (false, _) => format!("\n        -> {}", row.advice),
+    };
+    format!("{grade:<8}{:<13} {}{advice}", row.id, row.found)
 }
 
 /// What has happened, newest last.
@@ -249,7 +348,14 @@ pub(super) fn history(as_json: bool, all: &[OutcomeView]) {
     }
     for outcome in all {
         let to = outcome.to.as_deref().unwrap_or("?");
-        println!("{:>4}  {}  {:<8} {:<12} {}", outcome.id, time(outcome.at), outcome.goal, to, outcome.outcome);
+        println!(
+            "{:>4}  {}  {:<8} {:<12} {}",
+            outcome.id,
+            time(outcome.at),
+            outcome.goal,
+            to,
+            outcome.outcome
+        );
         if let Some(cause) = &outcome.cause {
             println!("      {}", cause.text);
         }
@@ -268,9 +374,17 @@ pub(super) fn ended(as_json: bool, ended: &OutcomeView) -> Exit {
     if as_json {
         println!("{}", json(ended));
     } else if let Some(cause) = &ended.cause {
-        error(false, &cause.code, &format!("{}: {}", ended.outcome, cause.text), &cause.advice);
+        error(
+            false,
+            &cause.code,
+            &format!("{}: {}", ended.outcome, cause.text),
+            &cause.advice,
+        );
     } else {
-        let to = ended.to.as_ref().map_or_else(String::new, |to| format!(" {to}"));
+        let to = ended
+            .to
+            .as_ref()
+            .map_or_else(String::new, |to| format!(" {to}"));
         println!("{}{to}: {}", ended.goal, ended.outcome);
     }
     exit
@@ -290,14 +404,29 @@ pub(super) fn cancelled(as_json: bool, ended: &OutcomeView, target: Option<Slot>
         Slot::A => (&after.a, &after.b),
         Slot::B => (&after.b, &after.a),
     };
-    println!("cancelled; slot {} is {}, {} was not touched", slot.slot, slot.standing, home.slot);
+    println!(
+        "cancelled; slot {} is {}, {} was not touched",
+        slot.slot, slot.standing, home.slot
+    );
 }
 
 /// What `start` is about to do.
-pub(super) fn plan(status: &Status, name: Option<&BundleName>, stage_only: bool, stays: bool) -> String {
-    let (running, other) = if status.a.running { (&status.a, &status.b) } else { (&status.b, &status.a) };
+pub(super) fn plan(
+    status: &Status,
+    name: Option<&BundleName>,
+    stage_only: bool,
+    stays: bool,
+) -> String {
+    let (running, other) = if status.a.running {
+        (&status.a, &status.b)
+    } else {
+        (&status.b, &status.a)
+    };
     let from = running.release.as_deref().unwrap_or("an unknown release");
-    let to = name.map_or_else(|| "the bundle in the spool".to_owned(), |name| name.release.to_string());
+    let to = name.map_or_else(
+        || "the bundle in the spool".to_owned(),
+        |name| name.release.to_string(),
+    );
     let then = if stage_only {
         "It is only written; upgrade activate reboots into it.".to_owned()
     } else {
@@ -308,12 +437,22 @@ pub(super) fn plan(status: &Status, name: Option<&BundleName>, stage_only: bool,
     } else {
         "If the new system is not healthy, it goes back by itself."
     };
-    format!("{from} runs in slot {}. {to} will be written into slot {}.\n{then}\n{sick}", running.slot, other.slot)
+    format!(
+        "{from} runs in slot {}. {to} will be written into slot {}.\n{then}\n{sick}",
+        running.slot, other.slot
+    )
 }
 
 /// What `revert` is about to do.
 pub(super) fn revert_plan(status: &Status) -> String {
-    let (running, other) = if status.a.running { (&status.a, &status.b) } else { (&status.b, &status.a) };
+    let (running, other) = if status.a.running {
+        (&status.a, &status.b)
+    } else {
+        (&status.b, &status.a)
+    };
     let to = other.release.as_deref().unwrap_or("the system");
-    format!("The appliance reboots into slot {} with {to} on trial; slot {} stays the confirmed one until it is healthy.", other.slot, running.slot)
+    format!(
+        "The appliance reboots into slot {} with {to} on trial; slot {} stays the confirmed one until it is healthy.",
+        other.slot, running.slot
+    )
 }

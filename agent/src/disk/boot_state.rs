@@ -23,7 +23,9 @@ pub enum BootStateError {
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
     /// Neither copy can be read, so there is nothing to change.
-    #[error("neither copy of the boot state can be read; upgrade repair writes it anew for the running slot")]
+    #[error(
+        "neither copy of the boot state can be read; upgrade repair writes it anew for the running slot"
+    )]
     Unreadable,
 }
 
@@ -41,21 +43,33 @@ impl BootStateError {
 
 /// Reads both copies.
 pub fn read(storage: &dyn Storage) -> Result<Copies, BootStateError> {
-    Ok(Copies::decode(&*block(storage, Copy::One)?, &*block(storage, Copy::Two)?))
+    Ok(Copies::decode(
+        &*block(storage, Copy::One)?,
+        &*block(storage, Copy::Two)?,
+    ))
 }
 
 fn block(storage: &dyn Storage, copy: Copy) -> Result<Box<Block>, BootStateError> {
     let mut buffer = Buffer::zeroed(BLOCK_LEN);
-    storage
-        .read_at(copy.offset(), &mut buffer)
-        .map_err(|e| Fault::new("read", format_args!("copy {} of the boot state", copy.file_name()), e))?;
+    storage.read_at(copy.offset(), &mut buffer).map_err(|e| {
+        Fault::new(
+            "read",
+            format_args!("copy {} of the boot state", copy.file_name()),
+            e,
+        )
+    })?;
     let mut block = Box::new([0; BLOCK_LEN]);
     block.copy_from_slice(&buffer);
     Ok(block)
 }
 
 /// Makes `next` durable in every copy that `reach` names; all of them must be proven.
-pub fn change(storage: &dyn Storage, copies: &Copies, next: BootState, reach: Reach) -> Result<(), BootStateError> {
+pub fn change(
+    storage: &dyn Storage,
+    copies: &Copies,
+    next: BootState,
+    reach: Reach,
+) -> Result<(), BootStateError> {
     for write in copies.write(next, reach)? {
         put(storage, &write)?;
     }
@@ -83,7 +97,9 @@ pub fn settle(
 
 /// Both copies are whole and say `state`: there is nothing to write.
 pub fn both_say(copies: &Copies, state: BootState) -> bool {
-    Copy::ALL.into_iter().all(|copy| copies.says(copy).is_ok_and(|(_, says)| says == state))
+    Copy::ALL
+        .into_iter()
+        .all(|copy| copies.says(copy).is_ok_and(|(_, says)| says == state))
 }
 
 /// Writes one block, syncs it, reads it back.
@@ -92,7 +108,13 @@ fn put(storage: &dyn Storage, write: &Write) -> Result<(), BootStateError> {
     let what = format_args!("copy {copy} of the boot state");
     let mut buffer = Buffer::zeroed(BLOCK_LEN);
     buffer.copy_from_slice(&write.block[..]);
-    storage.write_at(write.offset, &buffer).map_err(|e| Fault::new("write", what, e))?;
+    storage
+        .write_at(write.offset, &buffer)
+        .map_err(|e| Fault::new("write", what, e))?;
     storage.sync().map_err(|e| Fault::new("sync", what, e))?;
-    if block(storage, write.copy)?[..] == write.block[..] { Ok(()) } else { Err(BootStateError::Differs { copy }) }
+    if block(storage, write.copy)?[..] == write.block[..] {
+        Ok(())
+    } else {
+        Err(BootStateError::Differs { copy })
+    }
 }

@@ -30,7 +30,9 @@ pub struct History {
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("History").field("outcomes", &self.outcomes.len()).finish_non_exhaustive()
+        f.debug_struct("History")
+            .field("outcomes", &self.outcomes.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,15 +50,23 @@ impl History {
         let mut found: Vec<(u64, usize, Outcome)> = Vec::new();
         let mut record = vec![0; RECORD_LEN];
         for place in 0..if fresh { 0 } else { RECORDS } {
-            storage.read_at(offset(place), &mut record).map_err(fault("read"))?;
+            storage
+                .read_at(offset(place), &mut record)
+                .map_err(fault("read"))?;
             if let Some((sequence, outcome)) = decode(&record) {
                 found.push((sequence, place, outcome));
             }
         }
         found.sort_by_key(|(sequence, _, _)| *sequence);
-        let next = found.last().map_or((0, 1), |(sequence, place, _)| ((place + 1) % RECORDS, sequence + 1));
+        let next = found.last().map_or((0, 1), |(sequence, place, _)| {
+            ((place + 1) % RECORDS, sequence + 1)
+        });
         let outcomes = found.into_iter().map(|(_, _, outcome)| outcome).collect();
-        Ok(Self { storage, outcomes, next })
+        Ok(Self {
+            storage,
+            outcomes,
+            next,
+        })
     }
 
     /// The outcomes, oldest first.
@@ -72,7 +82,9 @@ impl History {
         let (place, sequence) = self.next;
         let record = encode(sequence, outcome);
         let fault = |verb| move |e| Fault::new(verb, "the history", e);
-        self.storage.write_at(offset(place), &record).map_err(fault("write"))?;
+        self.storage
+            .write_at(offset(place), &record)
+            .map_err(fault("write"))?;
         self.storage.sync().map_err(fault("sync"))?;
         self.next = ((place + 1) % RECORDS, sequence + 1);
         if self.outcomes.len() == RECORDS {
@@ -91,8 +103,12 @@ fn offset(place: usize) -> u64 {
 fn encode(sequence: u64, outcome: &Outcome) -> Vec<u8> {
     let mut body = serde_json::to_vec(outcome).expect("OK because an outcome is plain data");
     if body.len() > RECORD_LEN - HEAD {
-        // Its texts are limited in bytes, but JSON may escape each byte to six: then the story is shortened.
-        let short = Outcome { cause: None, by: String::new(), ..outcome.clone() };
+        // Its texts are limited, but JSON may write each of their bytes as two: then the story is shortened.
+        let short = Outcome {
+            cause: None,
+            by: String::new(),
+            ..outcome.clone()
+        };
         body = serde_json::to_vec(&short).expect("OK because an outcome is plain data");
         body.truncate(RECORD_LEN - HEAD);
     }
@@ -120,5 +136,63 @@ fn decode(record: &[u8]) -> Option<(u64, Outcome)> {
     if len == 0 || len > record.len() - HEAD || crc(record, len) != stored {
         return None;
     }
-    Some((sequence, serde_json::from_slice(&record[HEAD..HEAD + len]).ok()?))
+    Some((
+        sequence,
+        serde_json::from_slice(&record[HEAD..HEAD + len]).ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use bootloader_hooks::Slot;
+    use flow::{Cause, Ended, Goal};
+
+    use super::*;
+
+    fn outcome(id: u64, text: &str) -> Outcome {
+        Outcome {
+            id,
+            goal: Goal::Upgrade,
+            ended: Ended::RolledBack,
+            cause: Some(Cause::Sick {
+                text: text.to_owned(),
+            }),
+            from: None,
+            to: None,
+            target: Slot::B,
+            digest: None,
+            by: "uid 0".to_owned(),
+            at: 0,
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_a_torn_one_is_none() {
+        let record = encode(9, &outcome(3, "probe x failed"));
+        assert_eq!(decode(&record), Some((9, outcome(3, "probe x failed"))));
+        for cut in [1, 8, 13, 17, 100] {
+            let mut torn = record.clone();
+            torn[cut..].fill(0);
+            assert_eq!(decode(&torn), None, "torn at {cut}");
+        }
+        assert_eq!(decode(&[0; RECORD_LEN]), None);
+    }
+
+    #[test]
+    fn the_largest_outcome_is_kept_if_need_be_without_its_story() {
+        let text = "\"".repeat(flow::MAX_TEXT * 2);
+        let cause = Cause::NotAccepted {
+            code: text.clone(),
+            text: text.clone(),
+            advice: text,
+        };
+        let record = encode(
+            1,
+            &Outcome {
+                cause: Some(cause),
+                ..outcome(3, "")
+            },
+        );
+        assert_eq!(decode(&record).map(|(_, outcome)| outcome.id), Some(3));
+    }
 }

@@ -86,7 +86,9 @@ pub enum StageError {
         raw: u64,
     },
     /// What was read back is not what was written.
-    #[error("slot {slot} reads back differently from byte {at} on; the disk does not keep what is written to it")]
+    #[error(
+        "slot {slot} reads back differently from byte {at} on; the disk does not keep what is written to it"
+    )]
     Differs {
         /// The slot.
         slot: Slot,
@@ -136,33 +138,55 @@ pub struct Bench<'a> {
 
 impl std::fmt::Debug for Bench<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bench").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Bench")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
 /// Writes the bundle's image into `slot` and reads it back. The order of everything dangerous stands here.
-pub fn stage<R: Read>(bench: &Bench<'_>, slot: Slot, opened: Opened<R>) -> Result<Written, StageError> {
+pub fn stage<R: Read>(
+    bench: &Bench<'_>,
+    slot: Slot,
+    opened: Opened<R>,
+) -> Result<Written, StageError> {
     let digest = opened.manifest().image().raw_sha256;
     let mut image = opened.image()?;
     let index = Arc::clone(image.index());
     let name = format!("slot {slot}");
 
     // 1. Everything that can refuse.
-    let target = bench.device.open(Place::Target(slot)).map_err(|e| Fault::new("open", &name, e))?;
+    let target = bench
+        .device
+        .open(Place::Target(slot))
+        .map_err(|e| Fault::new("open", &name, e))?;
     let len = target.len().map_err(|e| Fault::new("measure", &name, e))?;
     if index.raw_size() > len {
-        return Err(StageError::TooSmall { slot, len, raw: index.raw_size() });
+        return Err(StageError::TooSmall {
+            slot,
+            len,
+            raw: index.raw_size(),
+        });
     }
     may_be_written(bench.device, slot)?;
     bench.progress.of(index.raw_size().saturating_mul(2));
 
     // 2 and 3. Compare, open up at the first difference, write what differs.
     let mut first = Buffer::zeroed(chunk_len(&index, 0));
-    let writer = Writer { bench, slot, name: &name, target: &*target, index: &index, opened: Mutex::new(false) };
+    let writer = Writer {
+        bench,
+        slot,
+        name: &name,
+        target: &*target,
+        index: &index,
+        opened: Mutex::new(false),
+    };
     stream(&writer, &mut image, &mut first)?;
     image.finish()?;
     let mut there = Buffer::zeroed(first.len());
-    target.read_at(0, &mut there).map_err(|e| Fault::new("read", &name, e))?;
+    target
+        .read_at(0, &mut there)
+        .map_err(|e| Fault::new("read", &name, e))?;
     if there[..] != first[..] {
         writer.open_up()?;
     }
@@ -178,10 +202,14 @@ pub fn stage<R: Read>(bench: &Bench<'_>, slot: Slot, opened: Opened<R>) -> Resul
 
     // 5. The first chunk last.
     if wrote {
-        target.write_at(0, &first).map_err(|e| Fault::new("write", &name, e))?;
+        target
+            .write_at(0, &first)
+            .map_err(|e| Fault::new("write", &name, e))?;
         target.sync().map_err(|e| Fault::new("sync", &name, e))?;
         bench.progress.wrote(first.len() as u64);
-        target.read_at(0, &mut there).map_err(|e| Fault::new("read back", &name, e))?;
+        target
+            .read_at(0, &mut there)
+            .map_err(|e| Fault::new("read back", &name, e))?;
         if there[..] != first[..] {
             return Err(StageError::Differs { slot, at: 0 });
         }
@@ -190,12 +218,24 @@ pub fn stage<R: Read>(bench: &Bench<'_>, slot: Slot, opened: Opened<R>) -> Resul
 }
 
 /// Reads a slot and compares it with the digest it should have; writes nothing.
-pub fn rehash(bench: &Bench<'_>, slot: Slot, digest: Digest, raw_size: u64) -> Result<Written, StageError> {
+pub fn rehash(
+    bench: &Bench<'_>,
+    slot: Slot,
+    digest: Digest,
+    raw_size: u64,
+) -> Result<Written, StageError> {
     let name = format!("slot {slot}");
-    let target = bench.device.open(Place::Target(slot)).map_err(|e| Fault::new("open", &name, e))?;
+    let target = bench
+        .device
+        .open(Place::Target(slot))
+        .map_err(|e| Fault::new("open", &name, e))?;
     let len = target.len().map_err(|e| Fault::new("measure", &name, e))?;
     if raw_size > len {
-        return Err(StageError::TooSmall { slot, len, raw: raw_size });
+        return Err(StageError::TooSmall {
+            slot,
+            len,
+            raw: raw_size,
+        });
     }
     bench.progress.of(raw_size);
     if hash(bench, &name, &*target, raw_size, None)? == digest {
@@ -207,9 +247,16 @@ pub fn rehash(bench: &Bench<'_>, slot: Slot, digest: Digest, raw_size: u64) -> R
 
 /// The other slot is never written while the running one is unconfirmed, and the confirmed one never.
 fn may_be_written(device: &dyn Device, slot: Slot) -> Result<(), StageError> {
-    let storage = device.open(Place::BootState).map_err(|e| Fault::new("open", "the boot state", e))?;
-    let state = boot_state::read(&*storage)?.state().ok_or(BootStateError::Unreadable)?;
-    let running = device.this_boot().map_err(|e| Fault::new("ask for", "the running slot", e))?.running;
+    let storage = device
+        .open(Place::BootState)
+        .map_err(|e| Fault::new("open", "the boot state", e))?;
+    let state = boot_state::read(&*storage)?
+        .state()
+        .ok_or(BootStateError::Unreadable)?;
+    let running = device
+        .this_boot()
+        .map_err(|e| Fault::new("ask for", "the running slot", e))?
+        .running;
     if state.confirmed == slot || running == slot {
         return Err(StageError::Confirmed(slot));
     }
@@ -234,16 +281,23 @@ impl Writer<'_> {
         if *opened {
             return Ok(());
         }
-        let storage =
-            self.bench.device.open(Place::BootState).map_err(|e| Fault::new("open", "the boot state", e))?;
+        let storage = self
+            .bench
+            .device
+            .open(Place::BootState)
+            .map_err(|e| Fault::new("open", "the boot state", e))?;
         let copies = boot_state::read(&*storage)?;
         let next = copies.state().ok_or(BootStateError::Unreadable)?.give_up();
         if !boot_state::both_say(&copies, next) {
             boot_state::change(&*storage, &copies, next, Reach::BothCopies)?;
         }
         let zeros = Buffer::zeroed(chunk_len(self.index, 0));
-        self.target.write_at(0, &zeros).map_err(|e| Fault::new("write", self.name, e))?;
-        self.target.sync().map_err(|e| Fault::new("sync", self.name, e))?;
+        self.target
+            .write_at(0, &zeros)
+            .map_err(|e| Fault::new("write", self.name, e))?;
+        self.target
+            .sync()
+            .map_err(|e| Fault::new("sync", self.name, e))?;
         *opened = true;
         Ok(())
     }
@@ -256,11 +310,15 @@ impl Writer<'_> {
         let len = chunk_len(self.index, n);
         let at = self.index.range(n).start;
         let raw = &mut tools.raw[..len];
-        self.target.read_at(at, raw).map_err(|e| Fault::new("read", self.name, e))?;
+        self.target
+            .read_at(at, raw)
+            .map_err(|e| Fault::new("read", self.name, e))?;
         if Digest::of(raw) != self.index.sha256(n) {
             unpack(self.index, n, stored, &mut tools.unpacker, raw)?;
             self.open_up()?;
-            self.target.write_at(at, raw).map_err(|e| Fault::new("write", self.name, e))?;
+            self.target
+                .write_at(at, raw)
+                .map_err(|e| Fault::new("write", self.name, e))?;
             self.bench.progress.wrote(len as u64);
         }
         self.bench.progress.add(len as u64);
@@ -276,11 +334,20 @@ struct Tools {
 
 impl Tools {
     fn new(index: &Index) -> Result<Self, Refusal> {
-        Ok(Self { unpacker: Unpacker::new()?, raw: Buffer::zeroed(chunk_len(index, 0)) })
+        Ok(Self {
+            unpacker: Unpacker::new()?,
+            raw: Buffer::zeroed(chunk_len(index, 0)),
+        })
     }
 }
 
-fn unpack(index: &Index, n: u32, stored: &[u8], unpacker: &mut Unpacker, raw: &mut [u8]) -> Result<(), Refusal> {
+fn unpack(
+    index: &Index,
+    n: u32,
+    stored: &[u8],
+    unpacker: &mut Unpacker,
+    raw: &mut [u8],
+) -> Result<(), Refusal> {
     if index.is_zero(n) {
         raw.fill(0);
         return Ok(());
@@ -294,7 +361,11 @@ fn chunk_len(index: &Index, n: u32) -> usize {
 }
 
 /// Reads the stored chunks in order and deals them to the workers. The first chunk is unpacked into `first`.
-fn stream<R: Read>(writer: &Writer<'_>, image: &mut Image<R>, first: &mut Buffer) -> Result<(), StageError> {
+fn stream<R: Read>(
+    writer: &Writer<'_>,
+    image: &mut Image<R>,
+    first: &mut Buffer,
+) -> Result<(), StageError> {
     let workers = writer.bench.settings.workers.min(Settings::MAX_WORKERS);
     let mut tools = Tools::new(writer.index)?;
     let mut stored = Vec::new();
@@ -310,7 +381,10 @@ fn stream<R: Read>(writer: &Writer<'_>, image: &mut Image<R>, first: &mut Buffer
         }
         return Ok(());
     }
-    let crew = Crew { failed: AtomicBool::new(false), error: Mutex::new(None) };
+    let crew = Crew {
+        failed: AtomicBool::new(false),
+        error: Mutex::new(None),
+    };
     let (deal, hand) = sync_channel::<(u32, Vec<u8>)>(workers);
     let (give_back, empty) = channel::<Vec<u8>>();
     let hand = Mutex::new(hand);
@@ -322,7 +396,11 @@ fn stream<R: Read>(writer: &Writer<'_>, image: &mut Image<R>, first: &mut Buffer
         // The channel closes when this returns, and with it the workers end.
         deal_out(image, deal, &empty, &crew, &mut throttle, writer.index)
     });
-    match crew.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    match crew
+        .error
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+    {
         Some(error) => Err(error),
         None => dealt,
     }
@@ -357,7 +435,10 @@ struct Crew {
 impl Crew {
     /// The first error is the one that counts.
     fn keep(&self, error: StageError) {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
         self.failed.store(true, Ordering::SeqCst);
     }
 }
@@ -399,13 +480,20 @@ struct Throttle<'a> {
 
 impl<'a> Throttle<'a> {
     fn new(bench: &'a Bench<'a>) -> Self {
-        Self { bench, began: bench.device.now().boottime, bytes: 0 }
+        Self {
+            bench,
+            began: bench.device.now().boottime,
+            bytes: 0,
+        }
     }
 
     fn wait(&mut self, bytes: usize) {
-        let Some(rate) = self.bench.settings.max_rate.filter(|rate| *rate > 0) else { return };
+        let Some(rate) = self.bench.settings.max_rate.filter(|rate| *rate > 0) else {
+            return;
+        };
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        let ms = u64::try_from(u128::from(self.bytes) * 1000 / u128::from(rate)).unwrap_or(u64::MAX);
+        let ms =
+            u64::try_from(u128::from(self.bytes) * 1000 / u128::from(rate)).unwrap_or(u64::MAX);
         let due = self.began.saturating_add(Duration::from_millis(ms));
         let now = self.bench.device.now().boottime;
         if due > now && !self.bench.stop.is_stopped() {
@@ -435,7 +523,8 @@ fn hash(
             return Err(StageError::Stopped);
         }
         let want = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
-        slot.read_at(at, &mut piece[..want]).map_err(|e| Fault::new("read back", name, e))?;
+        slot.read_at(at, &mut piece[..want])
+            .map_err(|e| Fault::new("read back", name, e))?;
         sha.update(&piece[..want]);
         at += want as u64;
         bench.progress.add(want as u64);
@@ -449,9 +538,15 @@ fn where_it_differs(writer: &Writer<'_>) -> Result<StageError, StageError> {
     for n in 1..writer.index.len() {
         let range = writer.index.range(n);
         let piece = &mut raw[..chunk_len(writer.index, n)];
-        writer.target.read_at(range.start, piece).map_err(|e| Fault::new("read back", writer.name, e))?;
+        writer
+            .target
+            .read_at(range.start, piece)
+            .map_err(|e| Fault::new("read back", writer.name, e))?;
         if Digest::of(piece) != writer.index.sha256(n) {
-            return Ok(StageError::Differs { slot: writer.slot, at: range.start });
+            return Ok(StageError::Differs {
+                slot: writer.slot,
+                at: range.start,
+            });
         }
     }
     Ok(StageError::Bundle(Refusal::new(

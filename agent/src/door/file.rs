@@ -78,7 +78,10 @@ pub fn serve(listener: &UnixListener, driver: &Arc<Driver>) {
 fn one(mut stream: &UnixStream, driver: &Driver) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let by = getsockopt(&stream, PeerCredentials).map_or_else(|_| "unknown".to_owned(), |cred| format!("uid {}", cred.uid()));
+    let by = getsockopt(&stream, PeerCredentials).map_or_else(
+        |_| "unknown".to_owned(),
+        |cred| format!("uid {}", cred.uid()),
+    );
     let answer = match receive(stream)? {
         Ok((ask, file)) => match take(driver, ask, file, by) {
             Ok(taken) => Answer::Taken(taken),
@@ -92,20 +95,36 @@ fn one(mut stream: &UnixStream, driver: &Driver) -> std::io::Result<()> {
 }
 
 fn problem(status: u16, code: &str, detail: &str) -> Problem {
-    Problem { status, code: code.to_owned(), detail: detail.to_owned(), possible: Vec::new() }
+    Problem {
+        status,
+        code: code.to_owned(),
+        detail: detail.to_owned(),
+        possible: Vec::new(),
+    }
 }
 
 fn take(driver: &Driver, ask: Ask, file: OwnedFd, by: String) -> Result<Taken, Problem> {
     let file = std::fs::File::from(file);
-    let metadata = file.metadata().map_err(|e| problem(400, "file", &e.to_string()))?;
+    let metadata = file
+        .metadata()
+        .map_err(|e| problem(400, "file", &e.to_string()))?;
     if !metadata.is_file() {
-        let what = format!("{} is not a regular file; a stream can be brought with PUT /api/v1/bundle/NAME", ask.name);
+        let what = format!(
+            "{} is not a regular file; a stream can be brought with PUT /api/v1/bundle/NAME",
+            ask.name
+        );
         return Err(problem(400, "file", &what));
     }
-    let forced = Options { force: ask.force, ..Options::default() }.forced()?;
+    let forced = Options {
+        force: ask.force,
+        ..Options::default()
+    }
+    .forced()?;
     match ask.goal {
         Goal::Fetch | Goal::Check | Goal::Stage | Goal::Upgrade => {}
-        Goal::Revert | Goal::Repair => return Err(problem(400, "goal", "no file is needed for that")),
+        Goal::Revert | Goal::Repair => {
+            return Err(problem(400, "goal", "no file is needed for that"));
+        }
     }
     let request = Request {
         goal: ask.goal,
@@ -116,7 +135,10 @@ fn take(driver: &Driver, ask: Ask, file: OwnedFd, by: String) -> Result<Taken, P
     };
     let handed = Handed::new(file, Some(metadata.len()));
     let id = driver.ask(Command::Start(request), Some(handed))?;
-    Ok(Taken { id, phase: driver.look().state.phase })
+    Ok(Taken {
+        id,
+        phase: driver.look().state.phase,
+    })
 }
 
 /// One line, and the one descriptor that comes with it.
@@ -128,22 +150,35 @@ fn receive(stream: &UnixStream) -> std::io::Result<Result<(Ask, OwnedFd), String
         let got = receive_piece(stream, &mut piece, &mut files)?;
         line.extend_from_slice(&piece[..got]);
         if got == 0 || line.len() > MAX_LINE || files.len() > 1 {
-            return Ok(Err(format!("one line of at most {MAX_LINE} bytes and one open file are expected")));
+            return Ok(Err(format!(
+                "one line of at most {MAX_LINE} bytes and one open file are expected"
+            )));
         }
     }
     let ask = match serde_json::from_slice::<Ask>(&line) {
         Ok(ask) => ask,
         Err(e) => return Ok(Err(format!("the line is not what this socket takes: {e}"))),
     };
-    Ok(files.pop().map(|file| (ask, file)).ok_or_else(|| "no open file came with the line".to_owned()))
+    Ok(files
+        .pop()
+        .map(|file| (ask, file))
+        .ok_or_else(|| "no open file came with the line".to_owned()))
 }
 
-fn receive_piece(stream: &UnixStream, piece: &mut [u8], files: &mut Vec<OwnedFd>) -> std::io::Result<usize> {
+fn receive_piece(
+    stream: &UnixStream,
+    piece: &mut [u8],
+    files: &mut Vec<OwnedFd>,
+) -> std::io::Result<usize> {
     use std::os::fd::AsRawFd;
     let mut space = cmsg_space!([RawFd; 4]);
     let mut slices = [IoSliceMut::new(piece)];
-    let message =
-        recvmsg::<UnixAddr>(stream.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let message = recvmsg::<UnixAddr>(
+        stream.as_raw_fd(),
+        &mut slices,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = control {
             files.extend(received.into_iter().map(own));
@@ -152,7 +187,10 @@ fn receive_piece(stream: &UnixStream, piece: &mut [u8], files: &mut Vec<OwnedFd>
     Ok(message.bytes)
 }
 
-#[expect(unsafe_code, reason = "the kernel gives received files as plain numbers")]
+#[expect(
+    unsafe_code,
+    reason = "the kernel gives received files as plain numbers"
+)]
 fn own(file: RawFd) -> OwnedFd {
     // SAFETY: the kernel just made this descriptor for us in recvmsg; nobody else knows or closes it.
     unsafe { OwnedFd::from_raw_fd(file) }

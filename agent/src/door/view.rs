@@ -168,13 +168,22 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = if refusal.code == "journal" { 503 } else { 409 };
         let possible = refusal.possible.iter().map(ToString::to_string).collect();
-        Self { status, code: refusal.code.to_owned(), detail: refusal.text, possible }
+        Self {
+            status,
+            code: refusal.code.to_owned(),
+            detail: refusal.text,
+            possible,
+        }
     }
 }
 
 impl From<&flow::Cause> for CauseView {
     fn from(cause: &flow::Cause) -> Self {
-        Self { code: cause.code().to_owned(), text: cause.to_string(), advice: crate::explain::advice(cause) }
+        Self {
+            code: cause.code().to_owned(),
+            text: cause.to_string(),
+            advice: crate::explain::advice(cause),
+        }
     }
 }
 
@@ -227,14 +236,22 @@ pub fn status(driver: &Driver) -> Status {
 }
 
 fn boot_state_of(driver: &Driver) -> Result<Option<BootState>, String> {
-    let storage = driver.device().open(Place::BootState).map_err(|e| format!("the boot state cannot be opened: {e}"))?;
-    boot_state::read(&*storage).map(|copies| copies.state()).map_err(|e| e.to_string())
+    let storage = driver
+        .device()
+        .open(Place::BootState)
+        .map_err(|e| format!("the boot state cannot be opened: {e}"))?;
+    boot_state::read(&*storage)
+        .map(|copies| copies.state())
+        .map_err(|e| e.to_string())
 }
 
 fn slot(driver: &Driver, seen: &Snapshot, boot: Option<BootState>, slot: Slot) -> SlotView {
     let state = &seen.state;
     let running = state.running == slot;
-    let is_target = state.job.as_ref().is_some_and(|job| job.target == slot && !job.goal.is_errand());
+    let is_target = state
+        .job
+        .as_ref()
+        .is_some_and(|job| job.target == slot && !job.goal.is_errand());
     let staged = is_target && matches!(state.phase, Phase::Staged | Phase::Holding);
     let standing = match boot {
         None => "unknown",
@@ -248,14 +265,40 @@ fn slot(driver: &Driver, seen: &Snapshot, boot: Option<BootState>, slot: Slot) -
             Other::Spent => "try-spent",
         },
     };
-    let known = state.image(slot).map(|image| image.release.to_string());
-    let release = if running { driver.release().as_ref().ok().map(ToString::to_string).or(known) } else { known };
-    SlotView { slot, running, standing: standing.to_owned(), release }
+    // What ran here before an upgrade of the other slot is here still; a factory's slot has no other record.
+    let before = state
+        .last
+        .as_ref()
+        .filter(|last| last.target != slot)
+        .and_then(|last| last.from);
+    let known = state
+        .image(slot)
+        .map(|image| image.release)
+        .or(before)
+        .map(|release| release.to_string());
+    let release = if running {
+        driver
+            .release()
+            .as_ref()
+            .ok()
+            .map(ToString::to_string)
+            .or(known)
+    } else {
+        known
+    };
+    SlotView {
+        slot,
+        running,
+        standing: standing.to_owned(),
+        release,
+    }
 }
 
 fn job(driver: &Driver, seen: &Snapshot, job: &Upgrade) -> JobView {
     let words = ["cancel", "retry", "activate", "confirm", "discard"];
-    let possible = words.into_iter().filter(|word| possible(word).contains(&seen.state.phase));
+    let possible = words
+        .into_iter()
+        .filter(|word| possible(word).contains(&seen.state.phase));
     JobView {
         id: job.id,
         goal: job.goal.word().to_owned(),
@@ -271,7 +314,10 @@ fn job(driver: &Driver, seen: &Snapshot, job: &Upgrade) -> JobView {
 }
 
 fn progress(driver: &Driver, task: Task) -> Option<ProgressView> {
-    let counted = matches!(task, Task::Fetch | Task::Write | Task::Rehash | Task::Arm | Task::Judge);
+    let counted = matches!(
+        task,
+        Task::Fetch | Task::Write | Task::Rehash | Task::Arm | Task::Judge
+    );
     if !counted {
         return None;
     }
@@ -280,34 +326,59 @@ fn progress(driver: &Driver, task: Task) -> Option<ProgressView> {
     let elapsed = driver.device().now().boottime.saturating_sub(seen.began());
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     let share = |part: u64, of: u64, whole: u64| {
-        u64::try_from(u128::from(part) * u128::from(of) / u128::from(whole.max(1))).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(part) * u128::from(of) / u128::from(whole.max(1)))
+            .unwrap_or(u64::MAX)
     };
     let rate = share(done, 1000, elapsed_ms);
     let left_ms = (total > done && rate > 0).then(|| share(total - done, 1000, rate));
-    let percent = if total == 0 { 0 } else { share(done, 100, total).min(100) };
-    Some(ProgressView { done, total, written, percent, rate, elapsed_ms, left_ms })
+    let percent = if total == 0 {
+        0
+    } else {
+        share(done, 100, total).min(100)
+    };
+    Some(ProgressView {
+        done,
+        total,
+        written,
+        percent,
+        rate,
+        elapsed_ms,
+        left_ms,
+    })
 }
 
 fn degraded(seen: &Snapshot, boot: &Result<Option<BootState>, String>) -> Vec<String> {
     let mut all = Vec::new();
     let state = &seen.state;
     if let Some(why) = &seen.stuck {
-        all.push(format!("nothing is done until the journal can be written: {why}"));
+        all.push(format!(
+            "nothing is done until the journal can be written: {why}"
+        ));
     }
     match boot {
         Err(why) => all.push(why.clone()),
-        Ok(None) => all.push("neither copy of the boot state can be read; upgrade repair writes it anew".to_owned()),
+        Ok(None) => all.push(
+            "neither copy of the boot state can be read; upgrade repair writes it anew".to_owned(),
+        ),
         Ok(Some(boot)) if state.phase == Phase::Idle => {
             if boot.confirmed != state.running {
-                all.push(format!("slot {} runs, but {} is the confirmed one", state.running, boot.confirmed));
+                all.push(format!(
+                    "slot {} runs, but {} is the confirmed one",
+                    state.running, boot.confirmed
+                ));
             } else if boot.other == Other::GivenUp {
-                all.push(format!("no fallback: slot {} holds no bootable system", !state.running));
+                all.push(format!(
+                    "no fallback: slot {} holds no bootable system",
+                    !state.running
+                ));
             }
         }
         Ok(Some(_)) => {}
     }
     if state.counter_broken {
-        all.push("the bootloader's counter does not work; no upgrade until upgrade repair".to_owned());
+        all.push(
+            "the bootloader's counter does not work; no upgrade until upgrade repair".to_owned(),
+        );
     }
     all
 }

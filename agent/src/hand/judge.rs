@@ -21,7 +21,12 @@ pub struct Settings {
     pub rules: Rules,
 }
 
-pub(super) fn judge(device: &dyn Device, order: &Order<'_>, job: &Upgrade, settings: &Settings) -> End {
+pub(super) fn judge(
+    device: &dyn Device,
+    order: &Order<'_>,
+    job: &Upgrade,
+    settings: &Settings,
+) -> End {
     let Some(trial) = job.trial else {
         return trouble("no-trial", "there is no trial to judge");
     };
@@ -54,7 +59,9 @@ fn look(device: &dyn Device, order: &Order<'_>, settings: &Settings, deadline: D
         let left = deadline.saturating_sub(device.now().boottime);
         let limit = settings.answer_within.min(left);
         if let Look::Bad(text) = device.probe(command, limit, order.stop) {
-            let name = command.first().map_or("", |program| program.rsplit('/').next().unwrap_or(program));
+            let name = command
+                .first()
+                .map_or("", |program| program.rsplit('/').next().unwrap_or(program));
             return Look::Bad(format!("probe {name} failed: {text}"));
         }
     }

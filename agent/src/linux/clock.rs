@@ -22,7 +22,10 @@ pub fn wall() -> u64 {
 pub fn discipline() -> io::Result<Clock> {
     let (state, status, max_error) = adjtimex()?;
     let synchronised = state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0;
-    Ok(Clock { synchronised, max_error_us: u64::try_from(max_error).unwrap_or(0) })
+    Ok(Clock {
+        synchronised,
+        max_error_us: u64::try_from(max_error).unwrap_or(0),
+    })
 }
 
 #[expect(unsafe_code, reason = "nix has no adjtimex")]
@@ -31,7 +34,11 @@ fn adjtimex() -> io::Result<(i32, i32, i64)> {
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a live timex of the right type for the length of the call.
     let state = unsafe { libc::adjtimex(&raw mut timex) };
-    if state < 0 { Err(io::Error::last_os_error()) } else { Ok((state, timex.status, timex.maxerror)) }
+    if state < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok((state, timex.status, timex.maxerror))
+    }
 }
 
 #[cfg(test)]

@@ -64,9 +64,12 @@ pub fn run(
 
 /// Runs a tool of the system and gives its standard output back; its errors are dropped, and so is what exceeds 64 KiB.
 pub fn output(command: &[String], directory: &Path, limit: Duration) -> io::Result<String> {
-    let ended = start(command, directory, &[], Errors::Dropped, 64 * 1024)?.finish(limit, &Stop::default())?;
+    let ended = start(command, directory, &[], Errors::Dropped, 64 * 1024)?
+        .finish(limit, &Stop::default())?;
     match ended.how {
-        How::Exit(status) if status.success() => Ok(String::from_utf8_lossy(&ended.output).into_owned()),
+        How::Exit(status) if status.success() => {
+            Ok(String::from_utf8_lossy(&ended.output).into_owned())
+        }
         How::Exit(status) => Err(io::Error::other(format!("{}: {status}", command.join(" ")))),
         How::TooSlow | How::Stopped => Err(io::ErrorKind::TimedOut.into()),
     }
@@ -104,7 +107,10 @@ fn start(
     keep: usize,
 ) -> io::Result<Running> {
     let Some((program, arguments)) = command.split_first() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty command"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an empty command",
+        ));
     };
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     // Only our end must not block; the program's end is its standard output.
@@ -113,7 +119,10 @@ fn start(
         Errors::Kept => Stdio::from(theirs.try_clone()?),
         Errors::Dropped => Stdio::null(),
     };
-    #[expect(clippy::disallowed_methods, reason = "this is the file where programs are started")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the file where programs are started"
+    )]
     let child = Command::new(program)
         .args(arguments)
         .env("PATH", search_path())
@@ -124,7 +133,14 @@ fn start(
         .stderr(errors)
         .process_group(0)
         .spawn()?;
-    Ok(Running { child, tail: Tail { pipe: File::from(ours), bytes: Vec::new(), keep } })
+    Ok(Running {
+        child,
+        tail: Tail {
+            pipe: File::from(ours),
+            bytes: Vec::new(),
+            keep,
+        },
+    })
 }
 
 /// Debian keeps file-system tools in `sbin`, which is not on everybody's path.
@@ -150,7 +166,10 @@ impl Running {
                 break if too_slow { How::TooSlow } else { How::Stopped };
             }
         };
-        Ok(Finished { how, output: self.tail.bytes })
+        Ok(Finished {
+            how,
+            output: self.tail.bytes,
+        })
     }
 }
 
@@ -176,7 +195,9 @@ impl Tail {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let hung_up = polled[0].revents().is_some_and(|seen| seen == PollFlags::POLLHUP);
+        let hung_up = polled[0]
+            .revents()
+            .is_some_and(|seen| seen == PollFlags::POLLHUP);
         let mut piece = [0; 4096];
         // At most 64 KiB a look, so that a flood cannot hide the limit.
         for _ in 0..16 {
@@ -203,8 +224,16 @@ impl Tail {
 /// Output as one printable line.
 fn one_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join("; ").chars().filter(|c| !c.is_control()).collect()
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines
+        .join("; ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect()
 }
 
 #[cfg(test)]
@@ -213,8 +242,14 @@ mod tests {
 
     fn sh(script: &str, limit_ms: u64) -> Ran {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
-        run(&command, Path::new("/"), &[("WORD", "green")], Duration::from_millis(limit_ms), &Stop::default())
-            .expect("a shell starts")
+        run(
+            &command,
+            Path::new("/"),
+            &[("WORD", "green")],
+            Duration::from_millis(limit_ms),
+            &Stop::default(),
+        )
+        .expect("a shell starts")
     }
 
     #[test]
@@ -228,16 +263,22 @@ mod tests {
     #[test]
     fn a_program_that_hangs_is_killed_at_its_limit_with_its_children() {
         let began = clock::boottime();
-        assert!(matches!(sh("echo here; sleep 60 & sleep 60", 200), Ran::TooSlow { said } if said == "here"));
+        assert!(
+            matches!(sh("echo here; sleep 60 & sleep 60", 200), Ran::TooSlow { said } if said == "here")
+        );
         assert!(clock::boottime().saturating_sub(began) < Duration::from_secs(20));
     }
 
     #[test]
     fn a_flood_keeps_only_its_tail() {
-        let Ran::Ended { said, .. } = sh("yes 0123456789 | head -c 3000000; echo last", 30_000) else {
+        let Ran::Ended { said, .. } = sh("yes 0123456789 | head -c 3000000; echo last", 30_000)
+        else {
             panic!("it did not end by itself")
         };
-        assert!(said.len() <= TAIL + 2 * TAIL && said.ends_with("last"), "{said}");
+        assert!(
+            said.len() <= TAIL + 2 * TAIL && said.ends_with("last"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -252,7 +293,14 @@ mod tests {
         let stop = Stop::default();
         stop.stop();
         let command = ["/bin/sleep", "60"].map(str::to_owned);
-        let ran = run(&command, Path::new("/"), &[], Duration::from_secs(60), &stop).expect("sleep starts");
+        let ran = run(
+            &command,
+            Path::new("/"),
+            &[],
+            Duration::from_secs(60),
+            &stop,
+        )
+        .expect("sleep starts");
         assert!(matches!(ran, Ran::Stopped));
     }
 }

@@ -748,7 +748,8 @@ fn the_list_of_stained_images_is_limited_and_forgets_the_oldest() {
 }
 
 #[test]
-fn a_long_text_is_cut_at_a_character() {
+fn a_long_text_is_cut_at_a_character_and_keeps_no_control_characters() {
     let text = crate::state::clip("ä".repeat(1000));
     assert!(text.len() <= crate::state::MAX_TEXT && text.ends_with(" ..."));
+    assert_eq!(crate::state::clip("red\u{1b}[31m\n"), "red [31m ");
 }
