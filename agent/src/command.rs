@@ -145,11 +145,7 @@ struct VerifyArguments {
     /// The bundle.
     file: PathBuf,
     /// The configuration that names the trusted keys.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/upgrade-agent/agent.toml"
-    )]
+    #[arg(long, value_name = "FILE", default_value = "/etc/upgrade-agent/agent.toml")]
     config: PathBuf,
     /// A directory of trusted keys instead (SPKI PEM files).
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
@@ -189,10 +185,7 @@ enum CommandError {
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     #[error("cannot open {path}: {source}")]
-    File {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     #[error("{0}")]
     Usage(String),
 }
@@ -238,9 +231,7 @@ impl CommandError {
 /// The whole command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -251,12 +242,7 @@ pub fn main() -> ExitCode {
     match runtime.block_on(run(&arguments)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            show::error(
-                arguments.json,
-                error.code(),
-                &error.to_string(),
-                &error.advice(),
-            );
+            show::error(arguments.json, error.code(), &error.to_string(), &error.advice());
             error.exit().into()
         }
     }
@@ -267,13 +253,9 @@ async fn run(arguments: &Arguments) -> Result<Exit, CommandError> {
     let json = arguments.json;
     match &arguments.command {
         Verb::Status(how) => status(&client, json, how).await,
-        Verb::Verify(what) => verify::verify(
-            json,
-            &what.file,
-            &what.config,
-            what.keys.as_deref(),
-            what.signatures,
-        ),
+        Verb::Verify(what) => {
+            verify::verify(json, &what.file, &what.config, what.keys.as_deref(), what.signatures)
+        }
         Verb::Check { file } => check(&client, json, file.as_deref()).await,
         Verb::Fetch { file } => fetch(&client, json, file).await,
         Verb::Start(how) => start(&client, json, how).await,
@@ -335,20 +317,13 @@ async fn check(client: &Client, json: bool, file: Option<&Path>) -> Result<Exit,
         Followed::Ended(ended) => ended,
         other => return Ok(told(json, &other)),
     };
-    let looked_at_checks = ended
-        .cause
-        .as_ref()
-        .is_none_or(|cause| cause.code == "not-ready");
+    let looked_at_checks = ended.cause.as_ref().is_none_or(|cause| cause.code == "not-ready");
     if !looked_at_checks {
         return Ok(show::ended(json, &ended));
     }
     let report = client.get::<ReportView>("/check").await?;
     show::report(json, &report);
-    Ok(if report.ready {
-        Exit::Done
-    } else {
-        Exit::NotReady
-    })
+    Ok(if report.ready { Exit::Done } else { Exit::NotReady })
 }
 
 async fn fetch(client: &Client, json: bool, file: &Path) -> Result<Exit, CommandError> {
@@ -360,11 +335,7 @@ async fn start(client: &Client, json: bool, how: &StartArguments) -> Result<Exit
     let before = client.get::<Status>("/status").await?;
     let name = match &how.file {
         Some(path) => Some(BundleName::of_path(path)?),
-        None => before
-            .held
-            .as_deref()
-            .map(str::parse::<BundleName>)
-            .transpose()?,
+        None => before.held.as_deref().map(str::parse::<BundleName>).transpose()?,
     };
     if !how.yes {
         let plan = show::plan(&before, name.as_ref(), how.stage_only, how.no_auto_cancel);
@@ -373,31 +344,19 @@ async fn start(client: &Client, json: bool, how: &StartArguments) -> Result<Exit
             return Ok(Exit::Failed);
         }
     }
-    let goal = if how.stage_only {
-        Goal::Stage
+    let goal = if how.stage_only { Goal::Stage } else { Goal::Upgrade };
+    let id = if let Some(path) = &how.file {
+        client.hand_over(path, goal, &how.force, how.no_auto_cancel)?
     } else {
-        Goal::Upgrade
+        let body = serde_json::json!({
+            "stage_only": how.stage_only, "force": how.force, "no_auto_cancel": how.no_auto_cancel,
+        });
+        client.post("/upgrade", &body).await?
     };
-    let id = match &how.file {
-        Some(path) => client.hand_over(path, goal, &how.force, how.no_auto_cancel)?,
-        None => {
-            let body = serde_json::json!({
-                "stage_only": how.stage_only, "force": how.force, "no_auto_cancel": how.no_auto_cancel,
-            });
-            client.post("/upgrade", &body).await?
-        }
-    };
-    let quiet = if json {
-        show::Quiet::Json
-    } else {
-        show::Quiet::Lines
-    };
+    let quiet = if json { show::Quiet::Json } else { show::Quiet::Lines };
     match follow(client, quiet, id).await? {
         Followed::Ended(ended)
-            if ended
-                .cause
-                .as_ref()
-                .is_some_and(|cause| cause.code == "not-ready") =>
+            if ended.cause.as_ref().is_some_and(|cause| cause.code == "not-ready") =>
         {
             show::obstacles(json, &client.get::<ReportView>("/check").await?);
             Ok(Exit::NotReady)
@@ -410,9 +369,7 @@ async fn start(client: &Client, json: bool, how: &StartArguments) -> Result<Exit
 /// One question. Without a terminal there is nobody to ask.
 fn ask(plan: &str) -> Result<bool, CommandError> {
     if !std::io::stdin().is_terminal() {
-        return Err(CommandError::Usage(
-            "there is no terminal to ask on; give --yes".to_owned(),
-        ));
+        return Err(CommandError::Usage("there is no terminal to ask on; give --yes".to_owned()));
     }
     eprint!("{plan}\nContinue? [y/N] ");
     let mut answer = String::new();
@@ -425,13 +382,7 @@ async fn cancel(client: &Client, json: bool) -> Result<Exit, CommandError> {
     let before = client.get::<Status>("/status").await?;
     let id = client.command("/upgrade/cancel").await?;
     let target = before.job.as_ref().map(|job| job.target);
-    match follow(
-        client,
-        show::Quiet::Silent,
-        before.job.as_ref().map(|job| job.id).or(id),
-    )
-    .await?
-    {
+    match follow(client, show::Quiet::Silent, before.job.as_ref().map(|job| job.id).or(id)).await? {
         Followed::Ended(ended) => {
             let after = client.get::<Status>("/status").await?;
             show::cancelled(json, &ended, target, &after);
@@ -465,11 +416,7 @@ async fn discard(client: &Client, json: bool) -> Result<Exit, CommandError> {
 
 /// Follows a job to its end and shows how it ended.
 async fn to_the_end(client: &Client, json: bool, id: Option<u64>) -> Result<Exit, CommandError> {
-    let quiet = if json {
-        show::Quiet::Json
-    } else {
-        show::Quiet::Lines
-    };
+    let quiet = if json { show::Quiet::Json } else { show::Quiet::Lines };
     match follow(client, quiet, id).await? {
         Followed::Ended(ended) => Ok(show::ended(json, &ended)),
         other => Ok(told(json, &other)),
@@ -481,18 +428,12 @@ fn told(json: bool, followed: &Followed) -> Exit {
     match followed {
         Followed::Ended(ended) => show::ended(json, ended),
         Followed::Detached => {
-            show::done(
-                json,
-                "detached, the upgrade goes on; upgrade cancel stops it",
-            );
+            show::done(json, "detached, the upgrade goes on; upgrade cancel stops it");
             Exit::InProgress
         }
         Followed::Rebooting(slot) => {
             let to = slot.map_or_else(String::new, |slot| format!(" into {slot} on trial"));
-            show::done(
-                json,
-                &format!("rebooting{to}; log in again: upgrade status --wait"),
-            );
+            show::done(json, &format!("rebooting{to}; log in again: upgrade status --wait"));
             Exit::InProgress
         }
         Followed::Waits(next) => {

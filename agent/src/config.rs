@@ -106,11 +106,7 @@ impl TryFrom<String> for Rate {
                 ));
             }
         };
-        let number = digits
-            .trim()
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(factor));
+        let number = digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
         match number {
             Some(rate) if rate > 0 => Ok(Self(rate)),
             Some(_) | None => Err(format!("`{text}` is no rate; one looks like \"400MB\"")),
@@ -141,17 +137,11 @@ pub struct Config {
 impl Config {
     /// Reads and validates a file; its relative paths are relative to the directory it lies in.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let file = |source| ConfigError::File {
-            path: path.to_owned(),
-            source,
-        };
+        let file = |source| ConfigError::File { path: path.to_owned(), source };
         let len = std::fs::metadata(path).map_err(file)?.len();
         if len > MAX_LEN {
             let what = format!("it has {len} bytes, {MAX_LEN} are allowed");
-            return Err(ConfigError::Value {
-                path: path.to_owned(),
-                what,
-            });
+            return Err(ConfigError::Value { path: path.to_owned(), what });
         }
         let text = std::fs::read_to_string(path).map_err(file)?;
         Self::parse(&text, path)
@@ -168,10 +158,8 @@ impl Config {
             text: e.to_string().trim_end().to_owned(),
         })?;
         let home = path.parent().unwrap_or(Path::new("."));
-        let trial = trial(&file.trial).map_err(|what| ConfigError::Value {
-            path: path.to_owned(),
-            what,
-        })?;
+        let trial = trial(&file.trial)
+            .map_err(|what| ConfigError::Value { path: path.to_owned(), what })?;
         let trust = Trust::load(&home.join(&file.trust.keys), file.trust.vendor_signatures)
             .map_err(ConfigError::Keys)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -208,11 +196,7 @@ fn trial(trial: &Trial) -> Result<TrialSettings, String> {
             given => Some(time("confirm_within", given, Duration::ZERO)?),
         },
     };
-    let answer_within = time(
-        "answer_within",
-        trial.answer_within,
-        Duration::from_secs(10),
-    )?;
+    let answer_within = time("answer_within", trial.answer_within, Duration::from_secs(10))?;
     let every = time("every", trial.every, Duration::from_secs(1))?;
     if trial.commands.is_empty() || trial.commands.iter().any(Vec::is_empty) {
         return Err("trial.commands must name at least one probe: a system that boots is not yet a system that works".to_owned());
@@ -228,12 +212,7 @@ fn trial(trial: &Trial) -> Result<TrialSettings, String> {
             rules.deadline
         ));
     }
-    Ok(TrialSettings {
-        commands: trial.commands.clone(),
-        answer_within,
-        every,
-        rules,
-    })
+    Ok(TrialSettings { commands: trial.commands.clone(), answer_within, every, rules })
 }
 
 #[cfg(test)]
@@ -247,11 +226,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("keys")).expect("a directory");
         let key = dir.path().join("keys/vendor.pem");
         std::os::unix::fs::FileExt::write_all_at(
-            &std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(key)
-                .expect("a file"),
+            &std::fs::OpenOptions::new().write(true).create_new(true).open(key).expect("a file"),
             PEM.as_bytes(),
             0,
         )
@@ -272,10 +247,7 @@ mod tests {
     #[test]
     fn a_misspelled_key_is_refused_with_its_place() {
         let error = parse(&GOOD.replace("deadline", "deadlime")).expect_err("it is misspelled");
-        assert!(
-            error.contains("line 10, column 1") && error.contains("deadlime"),
-            "{error}"
-        );
+        assert!(error.contains("line 10, column 1") && error.contains("deadlime"), "{error}");
     }
 
     #[test]

@@ -88,24 +88,15 @@ impl Directory {
         reboot: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, DirectoryError> {
         let path = root.join("boot");
-        let text = std::fs::read_to_string(&path).map_err(|source| DirectoryError::File {
-            path: path.clone(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| DirectoryError::File { path: path.clone(), source })?;
         let (boot_id, boot) =
             parse_boot(&text).map_err(|what| DirectoryError::Boot { path, what })?;
         for file in ["a.img", "b.img", "bootstate.img", "data"] {
             let path = root.join(file);
-            path.metadata()
-                .map_err(|source| DirectoryError::File { path, source })?;
+            path.metadata().map_err(|source| DirectoryError::File { path, source })?;
         }
-        Ok(Self {
-            root: root.to_owned(),
-            boot_id,
-            boot,
-            model,
-            reboot: Box::new(reboot),
-        })
+        Ok(Self { root: root.to_owned(), boot_id, boot, model, reboot: Box::new(reboot) })
     }
 
     fn slot(&self, slot: Slot) -> PathBuf {
@@ -119,13 +110,8 @@ impl Directory {
     /// The content of a file in the running slot.
     fn cat(&self, path: &str) -> io::Result<String> {
         let image = self.slot(self.boot.running);
-        let command = [
-            "debugfs",
-            "-R",
-            &format!("cat {path}"),
-            &image.to_string_lossy(),
-        ]
-        .map(str::to_owned);
+        let command =
+            ["debugfs", "-R", &format!("cat {path}"), &image.to_string_lossy()].map(str::to_owned);
         let ran = program::output(&command, &self.root, DEBUGFS_WITHIN)?;
         if ran.is_empty() {
             let what = format!(
@@ -144,27 +130,13 @@ fn parse_boot(text: &str) -> Result<(BootId, ThisBoot), String> {
             .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
             .ok_or(format!("there is no {key}="))
     };
-    let id = value("boot_id")?
-        .trim()
-        .parse::<BootId>()
-        .map_err(|e| e.to_string())?;
+    let id = value("boot_id")?.trim().parse::<BootId>().map_err(|e| e.to_string())?;
     let words: Vec<&str> = value("cmdline")?.split_whitespace().collect();
-    let word = |key: &str| {
-        words
-            .iter()
-            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-    };
+    let word = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let running = word("upgrade.slot").ok_or("the command line has no upgrade.slot=")?;
     let running = running.parse::<Slot>().map_err(|e| e.to_string())?;
     let trial = word("upgrade.trial") == Some("1");
-    Ok((
-        id,
-        ThisBoot {
-            running,
-            trial,
-            evidence: Evidence::None,
-        },
-    ))
+    Ok((id, ThisBoot { running, trial, evidence: Evidence::None }))
 }
 
 impl Device for Directory {
@@ -185,10 +157,7 @@ impl Device for Directory {
         Ok(Arc::new(match place {
             Place::Slot(slot) => FileStorage::read_only(&self.slot(slot))?,
             Place::Target(slot) if slot == self.boot.running => {
-                return Err(io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "it is the running slot",
-                ));
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it is the running slot"));
             }
             Place::Target(slot) => FileStorage::exclusive(&self.slot(slot))?,
             Place::BootState => FileStorage::fixed(&self.root.join("bootstate.img"))?,
@@ -202,8 +171,7 @@ impl Device for Directory {
 
     fn os_release(&self) -> io::Result<String> {
         // Either may be a link to the other, and debugfs follows none.
-        self.cat("/usr/lib/os-release")
-            .or_else(|_| self.cat("/etc/os-release"))
+        self.cat("/usr/lib/os-release").or_else(|_| self.cat("/etc/os-release"))
     }
 
     fn model(&self) -> Option<io::Result<String>> {
@@ -227,20 +195,14 @@ impl Device for Directory {
             ("UPGRADE_SLOT_IMAGE", &image.to_string_lossy()),
         ];
         let told = |said: String| {
-            if said.is_empty() {
-                said
-            } else {
-                format!(": {said}")
-            }
+            if said.is_empty() { said } else { format!(": {said}") }
         };
         match program::run(command, &self.root, &variables, limit, stop) {
             Ok(Ran::Ended { status, .. }) if status.success() => Look::Good,
             Ok(Ran::Ended { status, said }) => Look::Bad(format!("{status}{}", told(said))),
-            Ok(Ran::TooSlow { said }) => Look::Bad(format!(
-                "no answer within {:.1} s{}",
-                limit.as_secs_f64(),
-                told(said)
-            )),
+            Ok(Ran::TooSlow { said }) => {
+                Look::Bad(format!("no answer within {:.1} s{}", limit.as_secs_f64(), told(said)))
+            }
             Ok(Ran::Stopped) => Look::Bad("stopped".to_owned()),
             Err(e) => Look::Bad(format!("it cannot be started: {e}")),
         }

@@ -56,11 +56,7 @@ pub struct Fault {
 impl Fault {
     /// Says what was tried where.
     pub fn new(verb: &'static str, what: impl fmt::Display, source: io::Error) -> Self {
-        Self {
-            verb,
-            what: what.to_string(),
-            source,
-        }
+        Self { verb, what: what.to_string(), source }
     }
 
     /// A stable code in words: `no-space`, or `storage` for everything else.

@@ -50,18 +50,12 @@ pub fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, DoorError> 
 
     let shown = path.display().to_string();
     if shown.len() > MAX_SOCKET_PATH {
-        return Err(DoorError::TooLong {
-            len: shown.len(),
-            path: shown,
-        });
+        return Err(DoorError::TooLong { len: shown.len(), path: shown });
     }
     if UnixStream::connect(path).is_ok() {
         return Err(DoorError::Taken(shown));
     }
-    let failed = |source| DoorError::Socket {
-        path: shown.clone(),
-        source,
-    };
+    let failed = |source| DoorError::Socket { path: shown.clone(), source };
     #[expect(
         clippy::disallowed_methods,
         reason = "a dead service's socket stands in the way of its successor"

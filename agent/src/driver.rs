@@ -58,9 +58,7 @@ struct Inner {
 
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driver")
-            .field("rules", &self.rules)
-            .finish_non_exhaustive()
+        f.debug_struct("Driver").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
@@ -101,10 +99,7 @@ impl Driver {
                     id,
                     "the journal was written by another release of the agent; the boot state decides"
                 );
-                State {
-                    next_id: id.saturating_add(1),
-                    ..fresh
-                }
+                State { next_id: id.saturating_add(1), ..fresh }
             }
             Found::Nothing => fresh,
         };
@@ -160,10 +155,7 @@ impl Driver {
 
     /// Who asks, and in which release.
     pub fn origin(&self, by: String) -> Origin {
-        Origin {
-            by,
-            from: self.release.as_ref().ok().copied(),
-        }
+        Origin { by, from: self.release.as_ref().ok().copied() }
     }
 
     /// The world.
@@ -190,20 +182,12 @@ impl Driver {
     pub fn look(&self) -> Snapshot {
         let inner = self.lock();
         let duty = duty(&inner.state, &self.rules);
-        Snapshot {
-            state: inner.state.clone(),
-            duty,
-            stuck: inner.stuck.clone(),
-        }
+        Snapshot { state: inner.state.clone(), duty, stuck: inner.stuck.clone() }
     }
 
     /// How upgrades ended, oldest first.
     pub fn history(&self) -> Vec<Outcome> {
-        self.lock()
-            .history
-            .as_ref()
-            .map(|h| h.outcomes().cloned().collect())
-            .unwrap_or_default()
+        self.lock().history.as_ref().map(|h| h.outcomes().cloned().collect()).unwrap_or_default()
     }
 
     /// Somebody asks for something; `handed` is what they hand over with it. The answer is durable when it comes. Gives
@@ -305,11 +289,7 @@ impl Driver {
         }
         if let Err(text) = persist(inner, &turned.state) {
             if is_command {
-                return Err(Refusal {
-                    code: "journal",
-                    text,
-                    possible: Vec::new(),
-                });
+                return Err(Refusal { code: "journal", text, possible: Vec::new() });
             }
             tracing::error!(%text, "nothing more is done until the journal can be written");
             inner.stuck = Some(text);
@@ -330,20 +310,12 @@ impl Driver {
         if after.last != before.last
             && let Some(last) = after.last.clone()
         {
-            let cause = last
-                .cause
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let cause = last.cause.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!(id = last.id, outcome = %last.ended, %cause, "ended");
             append(inner, &last);
         }
         let job = inner.state.job.as_ref().map(|job| job.id);
-        if inner
-            .handed
-            .as_ref()
-            .is_some_and(|(id, _)| Some(*id) != job)
-        {
+        if inner.handed.as_ref().is_some_and(|(id, _)| Some(*id) != job) {
             inner.handed = None;
         }
         if order_of(before, &self.rules) != order_of(&inner.state, &self.rules) {
@@ -379,20 +351,13 @@ impl Driver {
 
 /// Which task of which job: when this stays the same over a turn, the task in hand goes on.
 fn order_of(state: &State, rules: &Rules) -> (Option<u64>, flow::Phase, Task) {
-    (
-        state.job.as_ref().map(|job| job.id),
-        state.phase,
-        duty(state, rules).task,
-    )
+    (state.job.as_ref().map(|job| job.id), state.phase, duty(state, rules).task)
 }
 
 fn persist(inner: &mut Inner, state: &State) -> Result<(), String> {
     match &mut inner.journal {
         Some(journal) => journal.write(state).map_err(|e| e.to_string()),
-        None => Err(inner
-            .stuck
-            .clone()
-            .unwrap_or_else(|| "there is no journal".to_owned())),
+        None => Err(inner.stuck.clone().unwrap_or_else(|| "there is no journal".to_owned())),
     }
 }
 

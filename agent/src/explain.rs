@@ -68,11 +68,7 @@ pub fn next(state: &State) -> String {
             Some(_) | None => "upgrade retry, or upgrade cancel".to_owned(),
         },
         Phase::OnTrial
-            if state
-                .job
-                .as_ref()
-                .and_then(|job| job.trial)
-                .is_some_and(|trial| trial.well) =>
+            if state.job.as_ref().and_then(|job| job.trial).is_some_and(|trial| trial.well) =>
         {
             "upgrade confirm, or upgrade cancel".to_owned()
         }
@@ -95,14 +91,10 @@ pub fn next(state: &State) -> String {
 
 /// The story of a job that ended.
 pub fn outcome(outcome: &Outcome) -> Vec<String> {
-    let to = outcome.to.map_or_else(
-        || "an unknown release".to_owned(),
-        |release| release.to_string(),
-    );
-    let from = outcome.from.map_or_else(
-        || "an unknown release".to_owned(),
-        |release| release.to_string(),
-    );
+    let to =
+        outcome.to.map_or_else(|| "an unknown release".to_owned(), |release| release.to_string());
+    let from =
+        outcome.from.map_or_else(|| "an unknown release".to_owned(), |release| release.to_string());
     let asked = match outcome.goal {
         Goal::Fetch => "the fetching of a bundle".to_owned(),
         Goal::Check => "a readiness check".to_owned(),
@@ -120,10 +112,9 @@ pub fn outcome(outcome: &Outcome) -> Vec<String> {
     if let Some(cause) = &outcome.cause {
         all.push(format!("The reason: {cause} ({}).", cause.code()));
         let stays = match outcome.ended {
-            Ended::RolledBack => Some(format!(
-                "The appliance went back to slot {} by itself.",
-                !outcome.target
-            )),
+            Ended::RolledBack => {
+                Some(format!("The appliance went back to slot {} by itself.", !outcome.target))
+            }
             Ended::Interrupted | Ended::Cancelled => {
                 Some(format!("Slot {} was not changed.", !outcome.target))
             }
@@ -137,13 +128,10 @@ pub fn outcome(outcome: &Outcome) -> Vec<String> {
             all.push(format!("Next: {advice}."));
         }
     }
-    if let (Some(digest), true) = (
-        &outcome.digest,
-        outcome.cause.as_ref().is_some_and(Cause::condemns),
-    ) {
-        all.push(format!(
-            "To try that image all the same: upgrade forgive {digest}"
-        ));
+    if let (Some(digest), true) =
+        (&outcome.digest, outcome.cause.as_ref().is_some_and(Cause::condemns))
+    {
+        all.push(format!("To try that image all the same: upgrade forgive {digest}"));
     }
     all
 }
@@ -172,10 +160,8 @@ pub fn state(state: &State) -> Vec<String> {
     let Some(job) = &state.job else {
         return vec!["Nothing is going on.".to_owned()];
     };
-    let to = job
-        .image
-        .as_ref()
-        .map_or_else(|| "a bundle".to_owned(), |image| image.release.to_string());
+    let to =
+        job.image.as_ref().map_or_else(|| "a bundle".to_owned(), |image| image.release.to_string());
     let doing = match state.phase {
         Phase::Idle => "nothing".to_owned(),
         Phase::Fetching => "the bundle is being brought into the spool".to_owned(),
@@ -185,10 +171,9 @@ pub fn state(state: &State) -> Vec<String> {
             "{to} is being written into slot {}; slot {} runs and is not touched",
             job.target, !job.target
         ),
-        Phase::Staged => format!(
-            "{to} is written into slot {} and waits for upgrade activate",
-            job.target
-        ),
+        Phase::Staged => {
+            format!("{to} is written into slot {} and waits for upgrade activate", job.target)
+        }
         Phase::Holding => "the peer is being asked".to_owned(),
         Phase::Arming => format!("slot {} gets its one try", job.target),
         Phase::Rebooting => format!("the appliance reboots into slot {} on trial", job.target),

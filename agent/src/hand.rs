@@ -57,19 +57,14 @@ pub struct Order<'a> {
 
 impl std::fmt::Debug for Order<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Order")
-            .field("task", &self.task)
-            .finish_non_exhaustive()
+        f.debug_struct("Order").field("task", &self.task).finish_non_exhaustive()
     }
 }
 
 impl Hand {
     /// A hand that has proven nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            proof: Mutex::new(None),
-        }
+        Self { settings, proof: Mutex::new(None) }
     }
 
     /// The integrator's settings.
@@ -133,15 +128,8 @@ impl Hand {
         };
         // The bundle is verified at every open; what is written must also be what was judged.
         let digest = opened.manifest().image().raw_sha256;
-        if job
-            .image
-            .as_ref()
-            .is_none_or(|image| image.digest != digest)
-        {
-            return trouble(
-                "bundle-changed",
-                "the bundle is not the one that was checked",
-            );
+        if job.image.as_ref().is_none_or(|image| image.digest != digest) {
+            return trouble("bundle-changed", "the bundle is not the one that was checked");
         }
         let staged = staging::stage(&self.bench(device, order), job.target, opened);
         if staged.is_ok() {
@@ -155,12 +143,8 @@ impl Hand {
         let Some(image) = &job.image else {
             return trouble("slot-unknown", "what the slot should hold is not known");
         };
-        let found = staging::rehash(
-            &self.bench(device, order),
-            job.target,
-            image.digest,
-            image.raw_size,
-        );
+        let found =
+            staging::rehash(&self.bench(device, order), job.target, image.digest, image.raw_size);
         self.keep(device, found)
     }
 
@@ -184,10 +168,7 @@ impl Hand {
         job: &Upgrade,
     ) -> Result<Written, End> {
         let Some(image) = &job.image else {
-            return Err(trouble(
-                "slot-unknown",
-                "what the slot should hold is not known",
-            ));
+            return Err(trouble("slot-unknown", "what the slot should hold is not known"));
         };
         let here = device.now().boot_id;
         if let Some((boot, written)) = *self.lock()
@@ -196,29 +177,20 @@ impl Hand {
         {
             return Ok(written);
         }
-        match staging::rehash(
-            &self.bench(device, order),
-            job.target,
-            image.digest,
-            image.raw_size,
-        ) {
+        match staging::rehash(&self.bench(device, order), job.target, image.digest, image.raw_size)
+        {
             Ok(written) => Ok(written),
             Err(error) => Err(trouble(error.code(), &error.to_string())),
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(BootId, Written)>> {
-        self.proof
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.proof.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 fn trouble(code: &str, text: &str) -> End {
-    End::Trouble {
-        code: code.to_owned(),
-        text: text.to_owned(),
-    }
+    End::Trouble { code: code.to_owned(), text: text.to_owned() }
 }
 
 fn not_accepted(refusal: &bundle_format::Refusal) -> End {

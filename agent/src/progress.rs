@@ -18,10 +18,7 @@ impl Progress {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(0, Ordering::Relaxed);
         self.written.store(0, Ordering::Relaxed);
-        self.began_ms.store(
-            u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
+        self.began_ms.store(u64::try_from(at.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// How much there is to do, in bytes; 0: not known.

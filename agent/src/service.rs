@@ -73,10 +73,9 @@ pub fn check_config(directory: &Path) -> Result<u8, ServiceError> {
         hand.trust.key_ids().count()
     );
     match hand.staging.max_rate {
-        Some(rate) => println!(
-            "staging  {} threads, at most {rate} bytes a second",
-            hand.staging.workers
-        ),
+        Some(rate) => {
+            println!("staging  {} threads, at most {rate} bytes a second", hand.staging.workers);
+        }
         None => println!("staging  {} threads, no rate limit", hand.staging.workers),
     }
     let rules = &hand.trial.rules;
@@ -104,16 +103,14 @@ pub fn run(directory: &Path) -> Result<u8, ServiceError> {
     let _lock = take_lock(directory)?;
     let run = directory.join("run");
     std::fs::create_dir_all(&run).map_err(system("cannot make the run directory"))?;
-    let (turned, changes) = watch::channel(0_u64);
-    let changed = move || turned.send_modify(|count| *count = count.wrapping_add(1));
-    let driver = Arc::new(Driver::start(Arc::new(appliance), config.hand, changed)?);
+    let (counter, changes) = watch::channel(0_u64);
+    let on_turn = move || counter.send_modify(|count| *count = count.wrapping_add(1));
+    let driver = Arc::new(Driver::start(Arc::new(appliance), config.hand, on_turn)?);
     let api = door::bind(&run.join("api.sock"))?;
     let file = door::bind(&run.join("file.sock"))?;
 
     let hand = Arc::clone(&driver);
-    let hand = std::thread::Builder::new()
-        .name("hand".into())
-        .spawn(move || hand.work());
+    let hand = std::thread::Builder::new().name("hand".into()).spawn(move || hand.work());
     let hand = hand.map_err(system("cannot start a thread"))?;
     let clock = Arc::clone(&driver);
     std::thread::Builder::new()
@@ -131,10 +128,8 @@ pub fn run(directory: &Path) -> Result<u8, ServiceError> {
         .spawn(move || door::file::serve(&file, &files))
         .map_err(system("cannot start a thread"))?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(system("cannot start the runtime"))?;
     let code = runtime.block_on(serve(api, Arc::clone(&driver), changes, wants_reboot))?;
     driver.leave();
@@ -159,8 +154,7 @@ async fn serve(
     changes: watch::Receiver<u64>,
     mut wants_reboot: mpsc::UnboundedReceiver<()>,
 ) -> Result<u8, ServiceError> {
-    api.set_nonblocking(true)
-        .map_err(system("cannot serve the socket"))?;
+    api.set_nonblocking(true).map_err(system("cannot serve the socket"))?;
     let listener = UnixListener::from_std(api).map_err(system("cannot serve the socket"))?;
     let mut terminate =
         signal(SignalKind::terminate()).map_err(system("cannot wait for signals"))?;

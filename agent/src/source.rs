@@ -40,19 +40,14 @@ pub struct Handed {
 
 impl std::fmt::Debug for Handed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handed")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        f.debug_struct("Handed").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
 impl Handed {
     /// An open file, or a stream of unknown length.
     pub fn new(input: impl Input + 'static, len: Option<u64>) -> Self {
-        Self {
-            len,
-            input: Arc::new(Mutex::new(input)),
-        }
+        Self { len, input: Arc::new(Mutex::new(input)) }
     }
 
     /// The bytes, for one task at a time.
@@ -108,15 +103,7 @@ pub fn open<'a>(
         Source::Spool(held) => {
             let storage = device.open(Place::Spool(held.side)).map_err(unreadable)?;
             let there = storage.len().map_err(unreadable)?;
-            (
-                &held.name,
-                Some(there),
-                Box::new(Sequential {
-                    storage,
-                    at: 0,
-                    len: there,
-                }),
-            )
+            (&held.name, Some(there), Box::new(Sequential { storage, at: 0, len: there }))
         }
     };
     let name: BundleName = name.parse()?;
@@ -129,10 +116,7 @@ pub fn open<'a>(
         )),
         Some(len) if len > opened.file_len() => Err(Refusal::new(
             Code::DataAfterEnd,
-            format!(
-                "the bundle has {len} bytes, its manifest ends it at {}",
-                opened.file_len()
-            ),
+            format!("the bundle has {len} bytes, its manifest ends it at {}", opened.file_len()),
         )),
         Some(_) | None => Ok(opened),
     }

@@ -137,11 +137,7 @@ pub struct Write {
 
 impl Write {
     fn new(copy: Copy, block: Box<Block>) -> Self {
-        Self {
-            copy,
-            offset: copy.offset(),
-            block,
-        }
+        Self { copy, offset: copy.offset(), block }
     }
 }
 
@@ -162,14 +158,8 @@ struct Read {
 impl Copies {
     /// Reads both copies. Total: any bytes are an answer.
     pub fn decode(one: &Block, two: &Block) -> Self {
-        let read = |block: &Block| Read {
-            block: Box::new(*block),
-            says: decode(block),
-        };
-        Self {
-            one: read(one),
-            two: read(two),
-        }
+        let read = |block: &Block| Read { block: Box::new(*block), says: decode(block) };
+        Self { one: read(one), two: read(two) }
     }
 
     /// What one copy says: its sequence and state.
@@ -189,9 +179,7 @@ impl Copies {
 
     /// The copies that do not count, and why.
     pub fn damaged(&self) -> impl Iterator<Item = (Copy, Damage)> {
-        Copy::ALL
-            .into_iter()
-            .filter_map(|copy| self.says(copy).err().map(|why| (copy, why)))
+        Copy::ALL.into_iter().filter_map(|copy| self.says(copy).err().map(|why| (copy, why)))
     }
 
     /// What is to be written, in this order, so that the boot state becomes `next`.
@@ -229,18 +217,11 @@ impl Copies {
         if state.other != Other::Armed {
             return None;
         }
-        Some(Write::new(
-            copy,
-            envblock::set(&self.read(copy).block, b"left", b"0")?,
-        ))
+        Some(Write::new(copy, envblock::set(&self.read(copy).block, b"left", b"0")?))
     }
 
     fn chosen(&self) -> Option<(Copy, u32, BootState)> {
-        let read = |copy| {
-            self.says(copy)
-                .ok()
-                .map(|(sequence, state)| (copy, sequence, state))
-        };
+        let read = |copy| self.says(copy).ok().map(|(sequence, state)| (copy, sequence, state));
         match (read(Copy::One), read(Copy::Two)) {
             (Some(one), Some(two)) => Some(if two.1 > one.1 { two } else { one }),
             (one, two) => one.or(two),
@@ -274,20 +255,13 @@ fn sequence(text: &[u8]) -> Option<u32> {
     let well_formed = (1..=9).contains(&text.len())
         && text.iter().all(u8::is_ascii_digit)
         && !text.starts_with(b"0");
-    std::str::from_utf8(text)
-        .ok()
-        .filter(|_| well_formed)?
-        .parse()
-        .ok()
+    std::str::from_utf8(text).ok().filter(|_| well_formed)?.parse().ok()
 }
 
 fn state(slot: &[u8], other: &[u8], left: &[u8]) -> Option<BootState> {
-    let confirmed = Slot::ALL
-        .into_iter()
-        .find(|known| known.name().as_bytes() == slot)?;
-    let other = Other::ALL
-        .into_iter()
-        .find(|known| words(*known).map(str::as_bytes) == [other, left])?;
+    let confirmed = Slot::ALL.into_iter().find(|known| known.name().as_bytes() == slot)?;
+    let other =
+        Other::ALL.into_iter().find(|known| words(*known).map(str::as_bytes) == [other, left])?;
     Some(BootState { confirmed, other })
 }
 

@@ -72,9 +72,7 @@ pub(crate) fn set(block: &Block, name: &[u8], value: &[u8]) -> Option<Box<Block>
 
 /// How much of the body stands before the padding.
 fn used_len(body: &[u8]) -> usize {
-    body.iter()
-        .rposition(|&byte| byte != PADDING)
-        .map_or(0, |last| last + 1)
+    body.iter().rposition(|&byte| byte != PADDING).map_or(0, |last| last + 1)
 }
 
 /// Name and value of an assignment, the backslashes still in it.
@@ -97,10 +95,7 @@ fn value_of(text: &[u8], name: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at + name.len() + 1 < text.len() {
         let line = &text[at..];
-        if line
-            .strip_prefix(name)
-            .is_some_and(|after| after.starts_with(b"="))
-        {
+        if line.strip_prefix(name).is_some_and(|after| after.starts_with(b"=")) {
             return Some(at + name.len() + 1);
         }
         at += line_len(line)? + 1;
@@ -126,11 +121,7 @@ fn unescaped(value: &[u8]) -> Vec<u8> {
     let mut bytes = value.iter();
     let mut plain = Vec::new();
     while let Some(&byte) = bytes.next() {
-        plain.extend(if byte == b'\\' {
-            bytes.next().copied()
-        } else {
-            Some(byte)
-        });
+        plain.extend(if byte == b'\\' { bytes.next().copied() } else { Some(byte) });
     }
     plain
 }

@@ -99,9 +99,7 @@ struct Image {
 impl Image {
     fn zeros() -> Self {
         let length = usize::try_from(IMAGE_LEN).expect("OK because 1 MiB fits");
-        Self {
-            bytes: vec![0; length],
-        }
+        Self { bytes: vec![0; length] }
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {
@@ -175,12 +173,7 @@ impl Image {
 
     fn directories(&mut self) {
         self.inode(ROOT_INODE, DIRECTORY_MODE, 3, ROOT_BLOCK);
-        self.inode(
-            LOST_AND_FOUND_INODE,
-            DIRECTORY_MODE,
-            2,
-            LOST_AND_FOUND_BLOCK,
-        );
+        self.inode(LOST_AND_FOUND_INODE, DIRECTORY_MODE, 2, LOST_AND_FOUND_BLOCK);
         let root = [
             (ROOT_INODE, ".", Kind::Directory),
             (ROOT_INODE, "..", Kind::Directory),
@@ -189,10 +182,8 @@ impl Image {
             (inode_of(Copy::Two), Copy::Two.file_name(), Kind::File),
         ];
         self.directory(ROOT_BLOCK, &root);
-        let lost_and_found = [
-            (LOST_AND_FOUND_INODE, ".", Kind::Directory),
-            (ROOT_INODE, "..", Kind::Directory),
-        ];
+        let lost_and_found =
+            [(LOST_AND_FOUND_INODE, ".", Kind::Directory), (ROOT_INODE, "..", Kind::Directory)];
         self.directory(LOST_AND_FOUND_BLOCK, &lost_and_found);
     }
 
@@ -202,20 +193,10 @@ impl Image {
         let end = at + BLOCK_LEN;
         for (index, &(inode, name, kind)) in entries.iter().enumerate() {
             let is_last = index + 1 == entries.len();
-            let length = if is_last {
-                end - at
-            } else {
-                (8 + name.len()).next_multiple_of(4)
-            };
+            let length = if is_last { end - at } else { (8 + name.len()).next_multiple_of(4) };
             self.put_u32(at, inode);
-            self.put_u16(
-                at + 4,
-                u16::try_from(length).expect("OK because a block is 4096 bytes"),
-            );
-            self.put(
-                at + 6,
-                &[u8::try_from(name.len()).expect("OK because our names are short")],
-            );
+            self.put_u16(at + 4, u16::try_from(length).expect("OK because a block is 4096 bytes"));
+            self.put(at + 6, &[u8::try_from(name.len()).expect("OK because our names are short")]);
             self.put(at + 7, &[kind as u8]);
             self.put(at + 8, name.as_bytes());
             at += length;

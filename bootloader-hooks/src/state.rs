@@ -46,10 +46,7 @@ pub struct BootState {
 impl BootState {
     /// Every state there is.
     pub const ALL: [Self; 8] = {
-        let mut all = [Self {
-            confirmed: Slot::A,
-            other: Other::GivenUp,
-        }; 8];
+        let mut all = [Self { confirmed: Slot::A, other: Other::GivenUp }; 8];
         let mut index = 0;
         while index < all.len() {
             all[index].confirmed = Slot::ALL[index / Other::ALL.len()];
@@ -63,10 +60,7 @@ impl BootState {
     /// the disk.
     #[must_use]
     pub fn arm(self) -> Self {
-        Self {
-            other: Other::Armed,
-            ..self
-        }
+        Self { other: Other::Armed, ..self }
     }
 
     /// `slot` proved itself. If that is news, the slot confirmed until now stays as a whole one to
@@ -77,10 +71,7 @@ impl BootState {
         if slot == self.confirmed {
             self.disarm()
         } else {
-            Self {
-                confirmed: slot,
-                other: Other::Whole,
-            }
+            Self { confirmed: slot, other: Other::Whole }
         }
     }
 
@@ -97,10 +88,7 @@ impl BootState {
     /// The other slot may no longer be booted. Does not write to the disk.
     #[must_use]
     pub fn give_up(self) -> Self {
-        Self {
-            other: Other::GivenUp,
-            ..self
-        }
+        Self { other: Other::GivenUp, ..self }
     }
 
     /// What boots from this state when the bootloader can write.
@@ -139,24 +127,14 @@ pub struct Choice {
 /// loaded, so the choice is between it and nothing.
 pub fn choose(state: Option<BootState>, spend: Spend) -> Choice {
     let Some(BootState { confirmed, other }) = state else {
-        return Choice {
-            slot: Slot::A,
-            trial: false,
-            last_resort: Some(Slot::B),
-        };
+        return Choice { slot: Slot::A, trial: false, last_resort: Some(Slot::B) };
     };
-    let stay = |last_resort| Choice {
-        slot: confirmed,
-        trial: false,
-        last_resort,
-    };
+    let stay = |last_resort| Choice { slot: confirmed, trial: false, last_resort };
     match (other, spend) {
         (Other::GivenUp, Spend::Durable | Spend::Failed) => stay(None),
-        (Other::Armed, Spend::Durable) => Choice {
-            slot: !confirmed,
-            trial: true,
-            last_resort: Some(confirmed),
-        },
+        (Other::Armed, Spend::Durable) => {
+            Choice { slot: !confirmed, trial: true, last_resort: Some(confirmed) }
+        }
         (Other::Armed, Spend::Failed)
         | (Other::Whole | Other::Spent, Spend::Durable | Spend::Failed) => stay(Some(!confirmed)),
     }
@@ -191,52 +169,22 @@ mod tests {
     #[test]
     fn a_slot_given_up_is_not_even_a_last_resort() {
         for confirmed in Slot::ALL {
-            let choice = BootState {
-                confirmed,
-                other: Other::GivenUp,
-            }
-            .choose();
-            assert_eq!(
-                choice,
-                Choice {
-                    slot: confirmed,
-                    trial: false,
-                    last_resort: None
-                }
-            );
+            let choice = BootState { confirmed, other: Other::GivenUp }.choose();
+            assert_eq!(choice, Choice { slot: confirmed, trial: false, last_resort: None });
         }
     }
 
     #[test]
     fn confirming_the_slot_on_trial_keeps_the_old_one_to_fall_back_to() {
-        let spent = BootState {
-            confirmed: Slot::A,
-            other: Other::Spent,
-        };
-        assert_eq!(
-            spent.confirm(Slot::B),
-            BootState {
-                confirmed: Slot::B,
-                other: Other::Whole
-            }
-        );
-        assert_eq!(
-            spent.confirm(Slot::A),
-            BootState {
-                confirmed: Slot::A,
-                other: Other::Whole
-            }
-        );
+        let spent = BootState { confirmed: Slot::A, other: Other::Spent };
+        assert_eq!(spent.confirm(Slot::B), BootState { confirmed: Slot::B, other: Other::Whole });
+        assert_eq!(spent.confirm(Slot::A), BootState { confirmed: Slot::A, other: Other::Whole });
     }
 
     #[test]
     fn nothing_but_arming_makes_a_slot_given_up_bootable_beside_the_same_confirmed_one() {
         for confirmed in Slot::ALL {
-            let state = BootState {
-                confirmed,
-                other: Other::Whole,
-            }
-            .give_up();
+            let state = BootState { confirmed, other: Other::Whole }.give_up();
             assert_eq!(state.disarm(), state);
             assert_eq!(state.confirm(confirmed), state);
             assert_eq!(state.arm().other, Other::Armed);

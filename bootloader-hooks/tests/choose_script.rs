@@ -18,10 +18,7 @@ fn every_state_of_the_shipped_image_boots_as_the_rule_says() {
         let disk = image(state);
         let boot = boot(&disk);
         assert_eq!(boot.choice, state.choose(), "{state:?}");
-        assert!(
-            boot.disk == expected(&disk, Disks::Writable).disk,
-            "{state:?}"
-        );
+        assert!(boot.disk == expected(&disk, Disks::Writable).disk, "{state:?}");
     }
 }
 
@@ -42,13 +39,7 @@ fn one_damaged_copy_changes_nothing() {
     let mut disks = beside("zeros", &ZEROS);
     disks.extend(beside("ones", &[0xFF; 4096]));
     disks.extend(beside("empty lines", &lines("\n\n")));
-    let mut header = copy(
-        9,
-        BootState {
-            confirmed: Slot::A,
-            other: Other::Armed,
-        },
-    );
+    let mut header = copy(9, BootState { confirmed: Slot::A, other: Other::Armed });
     header[3] ^= 1;
     disks.extend(beside("a corrupt header", &header));
     check(&disks, Disks::Writable);
@@ -56,25 +47,12 @@ fn one_damaged_copy_changes_nothing() {
 
 #[test]
 fn both_copies_damaged_boots_slot_a_then_b_and_writes_nothing() {
-    let armed = copy(
-        9,
-        BootState {
-            confirmed: Slot::B,
-            other: Other::Armed,
-        },
-    );
+    let armed = copy(9, BootState { confirmed: Slot::B, other: Other::Armed });
     let mut header = armed;
     header[0] = b'!';
     let mut end = armed;
     end[60..].fill(0); // within the last line
-    let damages = [
-        &ZEROS,
-        &[0xFF; 4096],
-        &header,
-        &end,
-        &lines("\n"),
-        &lines("left=1\n"),
-    ];
+    let damages = [&ZEROS, &[0xFF; 4096], &header, &end, &lines("\n"), &lines("left=1\n")];
     let mut disks = Vec::new();
     for one in damages {
         for two in damages {
@@ -89,16 +67,10 @@ fn both_copies_damaged_boots_slot_a_then_b_and_writes_nothing() {
 
 #[test]
 fn a_torn_copy_is_the_old_one_the_new_one_or_damaged_for_grub_too() {
-    let states = |other| BootState {
-        confirmed: Slot::A,
-        other,
-    };
+    let states = |other| BootState { confirmed: Slot::A, other };
     let mut disks = Vec::new();
     for (old, new) in [(9, 11), (19, 20), (99, 101)] {
-        let (old, new) = (
-            copy(old, states(Other::Whole)),
-            copy(new, states(Other::Armed)),
-        );
+        let (old, new) = (copy(old, states(Other::Whole)), copy(new, states(Other::Armed)));
         for cut in (24..80).step_by(2) {
             let (mut head, mut tail) = (old, new);
             head[..cut].copy_from_slice(&new[..cut]);
@@ -115,40 +87,10 @@ fn a_torn_copy_is_the_old_one_the_new_one_or_damaged_for_grub_too() {
 fn odd_copies_count_for_grub_exactly_if_they_count_for_rust() {
     let ordinary = ["5", "A", "trial", "1", "5"];
     let odd: [(usize, &[&str]); 5] = [
-        (
-            0,
-            &[
-                "",
-                "0",
-                "05",
-                "00000005",
-                "1234567890",
-                "4294967297",
-                "-5",
-                "+5",
-                "5 ",
-                " 5",
-                "x",
-            ],
-        ),
-        (
-            1,
-            &[
-                "", "a", "b", "C", "AB", "A ", " B", "A trial", "A\\\nB", "\\A", "0",
-            ],
-        ),
-        (
-            2,
-            &[
-                "", "Trial", "trial 1", "given_up", "whole", "given-up", "armed", "tri\\al", "*",
-            ],
-        ),
-        (
-            3,
-            &[
-                "", "2", "-1", "01", "1 ", "yes", "1\\\n", "\\1", "10", "1\0x",
-            ],
-        ),
+        (0, &["", "0", "05", "00000005", "1234567890", "4294967297", "-5", "+5", "5 ", " 5", "x"]),
+        (1, &["", "a", "b", "C", "AB", "A ", " B", "A trial", "A\\\nB", "\\A", "0"]),
+        (2, &["", "Trial", "trial 1", "given_up", "whole", "given-up", "armed", "tri\\al", "*"]),
+        (3, &["", "2", "-1", "01", "1 ", "yes", "1\\\n", "\\1", "10", "1\0x"]),
         (4, &["", "4", "05", "6", "5 ", "55", "\\5", "=", "-f"]),
     ];
     let text = |words: [&str; 5]| {
@@ -167,9 +109,7 @@ fn odd_copies_count_for_grub_exactly_if_they_count_for_rust() {
         }
     }
     for sequence in ["999999999", "1", "3", "4"] {
-        disks.extend(beside_an_old_one(&text([
-            sequence, "A", "trial", "1", sequence,
-        ])));
+        disks.extend(beside_an_old_one(&text([sequence, "A", "trial", "1", sequence])));
     }
     check(&disks, Disks::Writable);
 }
@@ -208,13 +148,7 @@ fn oddly_shaped_copies_count_for_grub_exactly_if_they_count_for_rust() {
 
 /// A copy with this text, on either side of an older one that says something else.
 fn beside_an_old_one(text: &str) -> [(String, Vec<u8>); 2] {
-    let old = copy(
-        3,
-        BootState {
-            confirmed: Slot::B,
-            other: Other::Whole,
-        },
-    );
+    let old = copy(3, BootState { confirmed: Slot::B, other: Other::Whole });
     let odd = lines(text);
     [
         (format!("{text:?} in copy one"), disk(&odd, &old)),
@@ -247,10 +181,7 @@ fn mutilated_copies_count_for_grub_exactly_if_they_count_for_rust() {
         .map(|_| {
             let (one, two) = pairs.new_tree(&mut runner).unwrap().current();
             let text = |block: &Block| String::from_utf8_lossy(&block[..100]).into_owned();
-            (
-                format!("{:?} and {:?}", text(&one), text(&two)),
-                disk(&one, &two),
-            )
+            (format!("{:?} and {:?}", text(&one), text(&two)), disk(&one, &two))
         })
         .collect();
     check(&disks, Disks::Writable);
@@ -259,10 +190,7 @@ fn mutilated_copies_count_for_grub_exactly_if_they_count_for_rust() {
 #[test]
 fn the_image_works_inside_a_partition() {
     const START: u32 = 2048;
-    let state = BootState {
-        confirmed: Slot::B,
-        other: Other::Armed,
-    };
+    let state = BootState { confirmed: Slot::B, other: Other::Armed };
     let mut whole = vec![0; 512 * START as usize];
     whole[446 + 4] = 0xDA; // the kind of the first of four primary partitions: not a file system
     whole[446 + 8..446 + 12].copy_from_slice(&START.to_le_bytes());

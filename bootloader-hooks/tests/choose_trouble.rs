@@ -21,13 +21,7 @@ fn a_try_that_cannot_be_written_is_not_taken() {
 
 #[test]
 fn a_try_in_a_block_that_save_env_refuses_is_not_taken() {
-    let mut armed = copy(
-        5,
-        BootState {
-            confirmed: Slot::B,
-            other: Other::Armed,
-        },
-    );
+    let mut armed = copy(5, BootState { confirmed: Slot::B, other: Other::Armed });
     armed[4095] = 0; // not filled up with '#': load_env reads it, save_env does not write it
     let disk = disk(&armed, &ZEROS);
     assert_eq!(copies(&disk).spend(), None);
@@ -40,11 +34,7 @@ fn a_try_that_save_env_says_it_wrote_but_that_reads_back_unspent_is_not_taken() 
     let text = "seq=5\nslot=A\nother=trial\nleft=1\nleft=1\nend=5\n";
     let disk = disk(&lines(text), &ZEROS);
     assert!(copies(&disk).spend().is_some());
-    let choice = Choice {
-        slot: Slot::A,
-        trial: false,
-        last_resort: Some(Slot::B),
-    };
+    let choice = Choice { slot: Slot::A, trial: false, last_resort: Some(Slot::B) };
     assert_eq!(boot(&disk).choice, choice);
 }
 
@@ -56,8 +46,7 @@ fn boots_without(command: &str, spelled: &str) -> Vec<(BootState, emulator::Boot
     let disks: Vec<_> = BootState::ALL.into_iter().map(image).collect();
     let boots = boot_all(&script, &disks, Disks::Writable);
     let rows = BootState::ALL.into_iter().zip(boots).zip(disks);
-    rows.map(|((state, boot), disk)| (state, boot, disk))
-        .collect()
+    rows.map(|((state, boot), disk)| (state, boot, disk)).collect()
 }
 
 #[test]
@@ -78,16 +67,10 @@ fn without_load_env_it_boots_as_if_no_copy_could_be_read() {
 
 #[test]
 fn without_test_or_regexp_the_confirmed_slot_boots_and_nothing_else() {
-    for (command, spelled) in [
-        ("if [ ", "if no_such_test "),
-        ("if regexp ", "if no_such_regexp "),
-    ] {
+    for (command, spelled) in [("if [ ", "if no_such_test "), ("if regexp ", "if no_such_regexp ")]
+    {
         for (state, boot, disk) in boots_without(command, spelled) {
-            let only = Choice {
-                slot: state.confirmed,
-                trial: false,
-                last_resort: None,
-            };
+            let only = Choice { slot: state.confirmed, trial: false, last_resort: None };
             assert_eq!(boot.choice, only, "{command} {state:?}");
             assert!(boot.disk == disk, "{command} {state:?}");
         }
@@ -96,32 +79,14 @@ fn without_test_or_regexp_the_confirmed_slot_boots_and_nothing_else() {
 
 #[test]
 fn without_regexp_one_copy_is_enough_and_two_that_disagree_are_as_none() {
-    let whole = |confirmed| {
-        copy(
-            5,
-            BootState {
-                confirmed,
-                other: Other::Armed,
-            },
-        )
-    };
-    let only_b = Choice {
-        slot: Slot::B,
-        trial: false,
-        last_resort: None,
-    };
+    let whole = |confirmed| copy(5, BootState { confirmed, other: Other::Armed });
+    let only_b = Choice { slot: Slot::B, trial: false, last_resort: None };
     let rows = [
         (disk(&whole(Slot::B), &ZEROS), only_b),
         (disk(&ZEROS, &whole(Slot::B)), only_b),
-        (
-            disk(&whole(Slot::A), &whole(Slot::B)),
-            choose(None, Spend::Failed),
-        ),
+        (disk(&whole(Slot::A), &whole(Slot::B)), choose(None, Spend::Failed)),
         (disk(&lines("slot=BB\n"), &ZEROS), only_b),
-        (
-            disk(&lines("slot=x\n"), &lines("slot=load\n")),
-            choose(None, Spend::Failed),
-        ),
+        (disk(&lines("slot=x\n"), &lines("slot=load\n")), choose(None, Spend::Failed)),
         (disk(&ZEROS, &ZEROS), choose(None, Spend::Failed)),
     ];
     let script = CHOOSE.replace("if regexp ", "if no_such_regexp ");
@@ -144,21 +109,10 @@ fn without_echo_nothing_changes() {
 
 #[test]
 fn without_the_partitions_name_it_boots_as_if_no_copy_could_be_read() {
-    let disks = [image(BootState {
-        confirmed: Slot::B,
-        other: Other::Armed,
-    })];
-    for device in [
-        "set bootstate=",
-        "set bootstate=(hd7)",
-        "set bootstate=(hd0,gpt2)",
-    ] {
+    let disks = [image(BootState { confirmed: Slot::B, other: Other::Armed })];
+    for device in ["set bootstate=", "set bootstate=(hd7)", "set bootstate=(hd0,gpt2)"] {
         let caller = format!("{device}\nsource $choose\n{}", report(0));
         let (_directory, output) = run(&caller, CHOOSE, &disks, Disks::Writable);
-        assert_eq!(
-            reported(&output, 0),
-            choose(None, Spend::Failed),
-            "{device}"
-        );
+        assert_eq!(reported(&output, 0), choose(None, Spend::Failed), "{device}");
     }
 }

@@ -1,9 +1,6 @@
 //! The command `bootstate`, run as a person or an installer runs it.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 mod emulator;
 
@@ -18,49 +15,22 @@ fn bootstate(arguments: &[&str]) -> (i32, String, String) {
     let program = Path::new(env!("CARGO_BIN_EXE_bootstate"));
     let output = command(program).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 /// A directory and the path of a file in it.
 fn place() -> (TempDir, String) {
     let directory = TempDir::new().unwrap();
-    let file = directory
-        .path()
-        .join("boot-state.img")
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let file = directory.path().join("boot-state.img").to_str().unwrap().to_owned();
     (directory, file)
 }
 
 #[test]
 fn it_writes_the_image_of_the_library() {
     let rows: [(&[&str], BootState); 3] = [
-        (
-            &[],
-            BootState {
-                confirmed: Slot::A,
-                other: Other::GivenUp,
-            },
-        ),
-        (
-            &["--confirmed", "B"],
-            BootState {
-                confirmed: Slot::B,
-                other: Other::GivenUp,
-            },
-        ),
-        (
-            &["--other", "whole"],
-            BootState {
-                confirmed: Slot::A,
-                other: Other::Whole,
-            },
-        ),
+        (&[], BootState { confirmed: Slot::A, other: Other::GivenUp }),
+        (&["--confirmed", "B"], BootState { confirmed: Slot::B, other: Other::GivenUp }),
+        (&["--other", "whole"], BootState { confirmed: Slot::A, other: Other::Whole }),
     ];
     for (options, state) in rows {
         let (_directory, file) = place();
@@ -77,18 +47,12 @@ fn it_writes_over_nothing_unless_forced() {
     write_file(Path::new(&file), &old);
     let (status, _, error) = bootstate(&["image", &file]);
     assert_eq!(status, 1);
-    assert!(
-        error.contains("exists already; nothing was written"),
-        "{error}"
-    );
+    assert!(error.contains("exists already; nothing was written"), "{error}");
     assert!(std::fs::read(&file).unwrap() == old);
 
     assert_eq!(bootstate(&["image", &file, "--force"]).0, 0);
     let new = std::fs::read(&file).unwrap();
-    assert!(new.starts_with(&image(BootState {
-        confirmed: Slot::A,
-        other: Other::GivenUp
-    })));
+    assert!(new.starts_with(&image(BootState { confirmed: Slot::A, other: Other::GivenUp })));
     assert_eq!(new.len(), old.len());
 }
 
@@ -99,10 +63,7 @@ fn even_forced_it_writes_over_nothing_that_cannot_be_a_boot_state_partition() {
         write_file(Path::new(&file), &vec![7; length]);
         let (status, _, error) = bootstate(&["image", &file, "--force"]);
         assert_eq!(status, 1);
-        assert!(
-            error.contains(&format!("is {length} bytes long")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("is {length} bytes long")), "{error}");
         assert!(std::fs::read(&file).unwrap() == vec![7; length]);
     }
 }
@@ -110,29 +71,17 @@ fn even_forced_it_writes_over_nothing_that_cannot_be_a_boot_state_partition() {
 #[test]
 fn it_shows_both_copies_and_what_boots() {
     let (_directory, file) = place();
-    write_file(
-        Path::new(&file),
-        &image(BootState {
-            confirmed: Slot::A,
-            other: Other::Armed,
-        }),
-    );
+    write_file(Path::new(&file), &image(BootState { confirmed: Slot::A, other: Other::Armed }));
     let shown = "\
         env1: A is confirmed, B is whole (seq 1)\n\
         env2: A is confirmed, B is on trial, try not taken (seq 2, counts)\n\
         boots: B, on trial; last resort: A\n";
-    assert_eq!(
-        bootstate(&["show", &file]),
-        (0, shown.to_owned(), String::new())
-    );
+    assert_eq!(bootstate(&["show", &file]), (0, shown.to_owned(), String::new()));
 }
 
 #[test]
 fn it_shows_a_damaged_copy_in_words_and_in_its_status() {
-    let mut disk = image(BootState {
-        confirmed: Slot::B,
-        other: Other::GivenUp,
-    });
+    let mut disk = image(BootState { confirmed: Slot::B, other: Other::GivenUp });
     put(&mut disk, Copy::Two, &[0; BLOCK_LEN]);
     let (_directory, file) = place();
     write_file(Path::new(&file), &disk);
@@ -140,10 +89,7 @@ fn it_shows_a_damaged_copy_in_words_and_in_its_status() {
         env1: B is confirmed, A is given up (seq 1, counts)\n\
         env2: damaged: it is not a GRUB environment block\n\
         boots: B; last resort: none\n";
-    assert_eq!(
-        bootstate(&["show", &file]),
-        (3, shown.to_owned(), String::new())
-    );
+    assert_eq!(bootstate(&["show", &file]), (3, shown.to_owned(), String::new()));
 
     let (_directory, file) = place();
     put(&mut disk, Copy::One, &[0; BLOCK_LEN]);
@@ -155,10 +101,7 @@ fn it_shows_a_damaged_copy_in_words_and_in_its_status() {
 
 #[test]
 fn it_tells_programs_the_same() {
-    let mut disk = image(BootState {
-        confirmed: Slot::A,
-        other: Other::Armed,
-    });
+    let mut disk = image(BootState { confirmed: Slot::A, other: Other::Armed });
     put(&mut disk, Copy::One, &[0; BLOCK_LEN]);
     let (_directory, file) = place();
     write_file(Path::new(&file), &disk);
@@ -187,34 +130,20 @@ fn it_says_what_it_does_not_understand() {
         (&["image"], "image needs a FILE"),
         (&["image", "x", "y"], "\"y\" is too much"),
         (&["image", "x", "--confirmed"], "--confirmed needs a value"),
-        (
-            &["image", "x", "--confirmed", "a"],
-            "\"a\" is not a slot; the slots are A and B",
-        ),
-        (
-            &["image", "x", "--other", "armed"],
-            "\"armed\" is not given-up or whole",
-        ),
+        (&["image", "x", "--confirmed", "a"], "\"a\" is not a slot; the slots are A and B"),
+        (&["image", "x", "--other", "armed"], "\"armed\" is not given-up or whole"),
         (&["show", "x", "--force"], "show knows no --force"),
     ];
     for (arguments, words) in rows {
         let (status, text, error) = bootstate(arguments);
         assert_eq!((status, text.as_str()), (2, ""), "{arguments:?}");
-        assert!(
-            error.contains(words) && error.contains("bootstate --help"),
-            "{error}"
-        );
+        assert!(error.contains(words) && error.contains("bootstate --help"), "{error}");
     }
 }
 
 #[test]
 fn it_explains_itself() {
-    for arguments in [
-        &["--help"][..],
-        &["help"],
-        &["image", "--help"],
-        &["show", "-h"],
-    ] {
+    for arguments in [&["--help"][..], &["help"], &["image", "--help"], &["show", "-h"]] {
         let (status, text, _) = bootstate(arguments);
         assert_eq!(status, 0);
         assert!(text.contains("Exit status:"), "{text}");

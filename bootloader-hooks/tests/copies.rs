@@ -4,10 +4,7 @@
 //! new bytes up to some place and the old ones from there, or the reverse, or garbage. The other
 //! block keeps its bytes. Nothing is written twice at once.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 use bootloader_hooks::{
     BLOCK_LEN, Block, BootState, Copies, Copy, Damage, Exhausted, Other, Reach, Slot, Write,
@@ -103,11 +100,7 @@ fn cuts(start: &Disk, writes: &[Write]) -> Vec<Disk> {
     let mut left = Vec::new();
     for write in writes {
         let old = disk.0[write.copy as usize];
-        left.extend(
-            in_flight(&old, &write.block)
-                .iter()
-                .map(|block| disk.with(write.copy, block)),
-        );
+        left.extend(in_flight(&old, &write.block).iter().map(|block| disk.with(write.copy, block)));
         disk.put(write.copy, &write.block);
     }
     left
@@ -121,10 +114,7 @@ fn a_cut_change_of_both_copies_leaves_the_old_state_or_the_new_one() {
             let writes = start.copies().write(next, Reach::BothCopies).unwrap();
             for disk in cuts(&start, &writes) {
                 let left = disk.copies().state();
-                assert!(
-                    left == old || left == Some(next),
-                    "{old:?} -> {next:?}: {left:?}"
-                );
+                assert!(left == old || left == Some(next), "{old:?} -> {next:?}: {left:?}");
             }
         }
     }
@@ -135,10 +125,7 @@ fn a_cut_arming_leaves_the_old_state_the_disarmed_one_or_the_armed_one() {
     for start in starts() {
         let old = start.copies().state();
         for confirmed in Slot::ALL {
-            let next = BootState {
-                confirmed,
-                other: Other::Armed,
-            };
+            let next = BootState { confirmed, other: Other::Armed };
             let writes = start.copies().write(next, Reach::OlderCopy).unwrap();
             let falls_back =
                 old.is_some_and(|old| old.confirmed == confirmed && old.choose().slot == confirmed);
@@ -146,10 +133,7 @@ fn a_cut_arming_leaves_the_old_state_the_disarmed_one_or_the_armed_one() {
             for disk in cuts(&start, &writes) {
                 let left = disk.copies().state();
                 let between = !falls_back && left == Some(next.disarm());
-                assert!(
-                    left == old || left == Some(next) || between,
-                    "{old:?}: {left:?}"
-                );
+                assert!(left == old || left == Some(next) || between, "{old:?}: {left:?}");
             }
         }
     }
@@ -159,10 +143,7 @@ fn a_cut_arming_leaves_the_old_state_the_disarmed_one_or_the_armed_one() {
 fn an_armed_copy_that_becomes_garbage_boots_the_confirmed_slot() {
     for start in starts() {
         for confirmed in Slot::ALL {
-            let next = BootState {
-                confirmed,
-                other: Other::Armed,
-            };
+            let next = BootState { confirmed, other: Other::Armed };
             let mut disk = start.clone();
             disk.apply(&start.copies().write(next, Reach::OlderCopy).unwrap());
             let (armed, state) = disk.copies().newest().unwrap();
@@ -201,11 +182,7 @@ fn the_damaged_copy_is_written_first_and_else_the_older_one() {
             if let Some((newest, _)) = copies.newest() {
                 assert_ne!(writes[0].copy, newest);
             }
-            assert!(
-                writes
-                    .iter()
-                    .all(|write| write.offset == write.copy.offset())
-            );
+            assert!(writes.iter().all(|write| write.offset == write.copy.offset()));
         }
     }
 }
@@ -214,9 +191,7 @@ fn the_damaged_copy_is_written_first_and_else_the_older_one() {
 fn the_try_is_spent_in_the_copy_that_counts_and_one_byte_changes() {
     for start in starts() {
         let copies = start.copies();
-        let armed = copies
-            .newest()
-            .filter(|(_, state)| state.other == Other::Armed);
+        let armed = copies.newest().filter(|(_, state)| state.other == Other::Armed);
         let Some((copy, state)) = armed else {
             assert_eq!(copies.spend(), None);
             continue;
@@ -224,24 +199,9 @@ fn the_try_is_spent_in_the_copy_that_counts_and_one_byte_changes() {
         let write = copies.spend().unwrap();
         assert_eq!(write.copy, copy);
         let old = start.0[copy as usize];
-        assert_eq!(
-            old.iter()
-                .zip(write.block.iter())
-                .filter(|(old, new)| old != new)
-                .count(),
-            1
-        );
+        assert_eq!(old.iter().zip(write.block.iter()).filter(|(old, new)| old != new).count(), 1);
         let after = start.with(copy, &write.block).copies();
-        assert_eq!(
-            after.newest(),
-            Some((
-                copy,
-                BootState {
-                    other: Other::Spent,
-                    ..state
-                }
-            ))
-        );
+        assert_eq!(after.newest(), Some((copy, BootState { other: Other::Spent, ..state })));
     }
 }
 
@@ -255,10 +215,7 @@ fn the_sequence_ends_at_nine_digits_and_says_so() {
     assert_eq!(write(999_999_997, Reach::BothCopies), Ok(2));
     assert_eq!(write(999_999_998, Reach::OlderCopy), Ok(1));
     let exhausted = |sequence| Err(Exhausted { sequence });
-    assert_eq!(
-        write(999_999_998, Reach::BothCopies),
-        exhausted(999_999_998)
-    );
+    assert_eq!(write(999_999_998, Reach::BothCopies), exhausted(999_999_998));
     assert_eq!(write(999_999_999, Reach::OlderCopy), exhausted(999_999_999));
 }
 
@@ -270,18 +227,9 @@ fn each_damage_is_told_apart() {
         ("seq=1000000000\nend=1000000000\n", Damage::Sequence),
         ("seq=5\nslot=A\nother=whole\nleft=0\n", Damage::End),
         ("seq=5\nslot=A\nother=whole\nleft=0\nend=6\n", Damage::End),
-        (
-            "seq=5\nslot=C\nother=whole\nleft=0\nend=5\n",
-            Damage::Values,
-        ),
-        (
-            "seq=5\nslot=A\nother=whole\nleft=1\nend=5\n",
-            Damage::Values,
-        ),
-        (
-            "seq=5\nslot=A\nother=given-up\nleft=1\nend=5\n",
-            Damage::Values,
-        ),
+        ("seq=5\nslot=C\nother=whole\nleft=0\nend=5\n", Damage::Values),
+        ("seq=5\nslot=A\nother=whole\nleft=1\nend=5\n", Damage::Values),
+        ("seq=5\nslot=A\nother=given-up\nleft=1\nend=5\n", Damage::Values),
     ];
     let whole = whole(1, BootState::ALL[0]);
     let damaged = |block: &Block| Copies::decode(block, &whole).damaged().collect::<Vec<_>>();

@@ -1,9 +1,6 @@
 //! The image of the boot-state partition, as the tools that own ext2 see it.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 mod emulator;
 
@@ -16,16 +13,9 @@ fn inspect(name: &str, arguments: &[&str], state: BootState) -> (bool, String) {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("image");
     write_file(&file, &image(state));
-    let output = command(&tool(name, "e2fsprogs"))
-        .args(arguments)
-        .arg(&file)
-        .output()
-        .unwrap();
+    let output = command(&tool(name, "e2fsprogs")).args(arguments).arg(&file).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&text).into_owned(),
-    )
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
 #[test]
@@ -33,10 +23,7 @@ fn e2fsck_has_nothing_to_say_about_it() {
     for state in BootState::ALL {
         let (clean, text) = inspect("e2fsck", &["-f", "-n"], state);
         assert!(clean, "{text}");
-        assert!(
-            text.contains("13/32 files (0.0% non-contiguous), 9/256 blocks"),
-            "{text}"
-        );
+        assert!(text.contains("13/32 files (0.0% non-contiguous), 9/256 blocks"), "{text}");
         assert!(!text.to_lowercase().contains("warning"), "{text}");
     }
 }
@@ -57,14 +44,8 @@ fn each_copy_is_one_block_alone_at_its_documented_offset() {
 #[test]
 fn it_has_no_feature_that_anything_could_want_to_replay_or_convert() {
     let (_, text) = inspect("dumpe2fs", &["-h"], BootState::ALL[0]);
-    let features = text
-        .lines()
-        .find(|line| line.starts_with("Filesystem features:"))
-        .unwrap();
-    assert_eq!(
-        features.split_whitespace().skip(2).collect::<Vec<_>>(),
-        ["filetype"]
-    );
+    let features = text.lines().find(|line| line.starts_with("Filesystem features:")).unwrap();
+    assert_eq!(features.split_whitespace().skip(2).collect::<Vec<_>>(), ["filetype"]);
 }
 
 #[test]

@@ -4,10 +4,7 @@
 //! them, and what is proven is the order of attempts and the command line. That a kernel starts is
 //! proven in a virtual machine, elsewhere.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 mod emulator;
 
@@ -51,8 +48,7 @@ fn loads(setup: &str) -> Vec<String> {
     let (_directory, output) = run(&caller, &script, &[], Disks::Writable);
     let prefix = format!("(host){root}/");
     let told = output.split('@').skip(1).step_by(2);
-    told.map(|line| line.replace(&prefix, "").replace(['\r', '\n'], ""))
-        .collect()
+    told.map(|line| line.replace(&prefix, "").replace(['\r', '\n'], "")).collect()
 }
 
 const LINUX_A: &str = "linux a/boot/vmlinuz quiet panic=10 root=PARTUUID=aaaa upgrade.slot=A";
@@ -64,15 +60,9 @@ fn both_scripts_are_understood_by_grubs_own_checker() {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("script");
         write_file(&file, script.as_bytes());
-        let output = command(&tool("grub-script-check", "grub-common"))
-            .arg(&file)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output =
+            command(&tool("grub-script-check", "grub-common")).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -80,63 +70,37 @@ fn both_scripts_are_understood_by_grubs_own_checker() {
 fn the_trial_slot_is_loaded_with_its_own_command_line_and_ours_at_the_end() {
     let told = loads("set upgrade_slot=B\nset upgrade_trial=1\nset upgrade_last=A");
     assert_eq!(told[0], format!("{LINUX_B} upgrade.trial=1"));
-    assert_eq!(
-        told[1..3],
-        ["initrd b/boot/initrd.img", "boot b/boot/vmlinuz"]
-    );
+    assert_eq!(told[1..3], ["initrd b/boot/initrd.img", "boot b/boot/vmlinuz"]);
 }
 
 #[test]
 fn a_slot_that_cannot_be_loaded_is_followed_by_the_last_resort_which_is_not_on_trial() {
-    for broken in [
-        "broken_kernel=$upgrade_device_B/boot/vmlinuz",
-        "upgrade_device_B=(hd9)",
-    ] {
+    for broken in ["broken_kernel=$upgrade_device_B/boot/vmlinuz", "upgrade_device_B=(hd9)"] {
         let setup = "set upgrade_slot=B\nset upgrade_trial=1\nset upgrade_last=A\nset ";
         let told = loads(&format!("{setup}{broken}"));
-        let told: Vec<_> = told
-            .into_iter()
-            .filter(|line| !line.starts_with(LINUX_B))
-            .collect();
+        let told: Vec<_> = told.into_iter().filter(|line| !line.starts_with(LINUX_B)).collect();
         assert_eq!(told[0], format!("{LINUX_A} upgrade.trial=0"), "{broken}");
-        assert_eq!(
-            told[1..3],
-            ["initrd a/boot/initrd.img", "boot a/boot/vmlinuz"],
-            "{broken}"
-        );
+        assert_eq!(told[1..3], ["initrd a/boot/initrd.img", "boot a/boot/vmlinuz"], "{broken}");
     }
 }
 
 #[test]
 fn a_kernel_without_its_initramfs_is_not_booted() {
     let broken = "set broken_initrd=$upgrade_device_A/boot/initrd.img";
-    let told = loads(&format!(
-        "set upgrade_slot=A\nset upgrade_trial=0\nset upgrade_last=\n{broken}"
-    ));
-    let expected = [
-        &format!("{LINUX_A} upgrade.trial=0"),
-        "initrd a/boot/initrd.img",
-        "sleep 10",
-        "reboot",
-    ];
+    let told =
+        loads(&format!("set upgrade_slot=A\nset upgrade_trial=0\nset upgrade_last=\n{broken}"));
+    let expected =
+        [&format!("{LINUX_A} upgrade.trial=0"), "initrd a/boot/initrd.img", "sleep 10", "reboot"];
     assert_eq!(told, expected);
 }
 
 #[test]
 fn without_a_choice_slot_a_is_tried_then_b_neither_on_trial() {
-    for setup in [
-        "",
-        "set upgrade_slot=C\nset upgrade_trial=1\nset upgrade_last=C",
-    ] {
+    for setup in ["", "set upgrade_slot=C\nset upgrade_trial=1\nset upgrade_last=C"] {
         let told = loads(&format!("{setup}\nset upgrade_pause=3"));
-        let kernels: Vec<_> = told
-            .iter()
-            .filter(|line| line.starts_with("linux"))
-            .collect();
-        let expected = [
-            &format!("{LINUX_A} upgrade.trial=0"),
-            &format!("{LINUX_B} upgrade.trial=0"),
-        ];
+        let kernels: Vec<_> = told.iter().filter(|line| line.starts_with("linux")).collect();
+        let expected =
+            [&format!("{LINUX_A} upgrade.trial=0"), &format!("{LINUX_B} upgrade.trial=0")];
         assert_eq!(kernels, expected);
         assert_eq!(told[told.len() - 2..], ["sleep 3", "reboot"]);
     }

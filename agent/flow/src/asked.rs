@@ -20,14 +20,7 @@ pub(crate) fn asked(state: State, now: Now, command: Command) -> Turned {
         Ok(state) => Turned::to(state),
         Err((code, text)) => {
             let possible = possible(word);
-            Turned {
-                state: before,
-                answer: Err(Refusal {
-                    code,
-                    text,
-                    possible,
-                }),
-            }
+            Turned { state: before, answer: Err(Refusal { code, text, possible }) }
         }
     }
 }
@@ -95,10 +88,7 @@ pub fn possible(word: &str) -> Vec<Phase> {
 fn not_while(word: &str, phase: Phase) -> No {
     let possible: Vec<&str> = possible(word).into_iter().map(Phase::word).collect();
     let list = possible.join(", ");
-    (
-        "wrong-phase",
-        format!("cannot {word} while {phase}; possible when {list}"),
-    )
+    ("wrong-phase", format!("cannot {word} while {phase}; possible when {list}"))
 }
 
 fn start(state: State, now: Now, request: Request) -> Result<State, No> {
@@ -116,11 +106,8 @@ fn start(state: State, now: Now, request: Request) -> Result<State, No> {
                 ));
             }
             // The failed job is over: what replaces it begins from a clean table.
-            let cause = state
-                .job
-                .as_ref()
-                .and_then(|job| job.cause.clone())
-                .unwrap_or(Cause::Operator);
+            let cause =
+                state.job.as_ref().and_then(|job| job.cause.clone()).unwrap_or(Cause::Operator);
             begin(end_for(state, now, cause), now, request)
         }
         Phase::Fetching
@@ -287,12 +274,7 @@ fn activate(mut state: State, now: Now) -> Result<State, No> {
 fn confirm(state: State) -> Result<State, No> {
     match state.phase {
         Phase::OnTrial => {
-            if state
-                .job
-                .as_ref()
-                .and_then(|job| job.trial)
-                .is_some_and(|trial| trial.well)
-            {
+            if state.job.as_ref().and_then(|job| job.trial).is_some_and(|trial| trial.well) {
                 Ok(go(state, Phase::Confirming))
             } else {
                 Err((
@@ -330,10 +312,7 @@ fn revert_to_previous(mut state: State, now: Now, origin: Origin) -> Result<Stat
                 ));
             };
             let fresh = job(&mut state, now, Goal::Revert, Source::Nothing, origin);
-            state.job = Some(Upgrade {
-                image: Some(image),
-                ..fresh
-            });
+            state.job = Some(Upgrade { image: Some(image), ..fresh });
             Ok(go(state, Phase::Writing))
         }
         Phase::Fetching

@@ -110,11 +110,7 @@ fn without_a_job(mut state: State, now: Now, boot: Boot) -> State {
 }
 
 fn first_start(now: Now) -> Trial {
-    Trial {
-        since: now.boottime,
-        starts: 1,
-        well: false,
-    }
+    Trial { since: now.boottime, starts: 1, well: false }
 }
 
 /// A job for a trial that the journal knows nothing of.
@@ -124,16 +120,9 @@ fn adopt_unknown_trial(
     target: bootloader_hooks::Slot,
     trial: Option<Trial>,
 ) {
-    let origin = Origin {
-        by: "the boot state".to_owned(),
-        from: None,
-    };
+    let origin = Origin { by: "the boot state".to_owned(), from: None };
     let fresh = crate::asked::job(state, now, Goal::Upgrade, Source::Nothing, origin);
-    state.job = Some(Upgrade {
-        target,
-        trial,
-        ..fresh
-    });
+    state.job = Some(Upgrade { target, trial, ..fresh });
 }
 
 fn before_staged(state: State, now: Now, found: &Found) -> State {
@@ -205,11 +194,7 @@ fn counter_broken(mut state: State) -> State {
 
 /// The try was spent, the home slot runs again, and nobody wrote down why.
 fn no_verdict(state: State, evidence: Evidence) -> State {
-    let digest = state
-        .job
-        .as_ref()
-        .and_then(|job| job.image.as_ref())
-        .map(|image| image.digest);
+    let digest = state.job.as_ref().and_then(|job| job.image.as_ref()).map(|image| image.digest);
     let before = digest.and_then(|digest| state.judgement(&digest));
     let cause = match (evidence, before) {
         (Evidence::Panic | Evidence::Watchdog, _) => Cause::Died { evidence },
@@ -298,11 +283,8 @@ fn failed(state: State, now: Now, found: &Found) -> State {
     let cause = job.cause.clone().unwrap_or(Cause::Cut);
     match (job.trial.is_some(), found.at_target, found.standing) {
         (_, _, Standing::Confirmed) => {
-            let cause = if found.at_target {
-                Cause::ConfirmedOutside
-            } else {
-                Cause::ChangedOutside
-            };
+            let cause =
+                if found.at_target { Cause::ConfirmedOutside } else { Cause::ChangedOutside };
             end_for(state, now, cause)
         }
         // Failed before arming: the home slot runs on; a try that should not be there is taken back.

@@ -224,15 +224,13 @@ impl fmt::Display for Cause {
             Self::AgentRestarts => {
                 f.write_str("the agent was restarted too often within the trial")
             }
-            Self::Died {
-                evidence: Evidence::Panic,
-            } => f.write_str("the new system's kernel panicked"),
-            Self::Died {
-                evidence: Evidence::Watchdog,
-            } => f.write_str("the hardware watchdog reset the new system"),
-            Self::Died {
-                evidence: Evidence::None,
-            } => f.write_str("the new system died"),
+            Self::Died { evidence: Evidence::Panic } => {
+                f.write_str("the new system's kernel panicked")
+            }
+            Self::Died { evidence: Evidence::Watchdog } => {
+                f.write_str("the hardware watchdog reset the new system")
+            }
+            Self::Died { evidence: Evidence::None } => f.write_str("the new system died"),
             Self::Cut => f.write_str(
                 "the trial was cut short: power, a reset or a hang, nothing tells which",
             ),

@@ -85,9 +85,7 @@ pub fn duty(state: &State, rules: &Rules) -> Duty {
                 Some(within) if trial.well => within,
                 Some(_) | None => rules.deadline,
             };
-            Some(Until::Boot(
-                trial.since.saturating_add(limit).saturating_add(HAND_GRACE),
-            ))
+            Some(Until::Boot(trial.since.saturating_add(limit).saturating_add(HAND_GRACE)))
         }
         (
             Phase::OnTrial

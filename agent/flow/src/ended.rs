@@ -14,20 +14,14 @@ pub(crate) fn ended(state: State, now: Now, what: End, rules: &Rules) -> State {
         (End::Fetched(held), Phase::Fetching) => fetched(state, held),
         (End::Verified(image), Phase::Verifying) => verified(state, now, image),
         (End::NotAccepted { code, text, advice }, Phase::Fetching | Phase::Verifying) => {
-            let cause = Cause::NotAccepted {
-                code: clip(code),
-                text: clip(text),
-                advice: clip(advice),
-            };
+            let cause =
+                Cause::NotAccepted { code: clip(code), text: clip(text), advice: clip(advice) };
             end_for(state, now, cause)
         }
         // A bundle that breaks only while its chunks are read leaves a half-written slot: that is trouble, to be retried.
         (End::NotAccepted { code, text, advice }, Phase::Writing) => {
-            let cause = Cause::NotAccepted {
-                code: clip(code),
-                text: clip(text),
-                advice: clip(advice),
-            };
+            let cause =
+                Cause::NotAccepted { code: clip(code), text: clip(text), advice: clip(advice) };
             fail(state, cause)
         }
         (End::Assessed(report), Phase::Assessing) => assessed(state, now, report),
@@ -39,10 +33,7 @@ pub(crate) fn ended(state: State, now: Now, what: End, rules: &Rules) -> State {
         (End::Confirmed, Phase::Confirming) => confirmed(state, now),
         (End::Reverted, Phase::Reverting) => reverted(state, now),
         (End::Trouble { code, text }, _phase) => {
-            let cause = Cause::Trouble {
-                code: clip(code),
-                text: clip(text),
-            };
+            let cause = Cause::Trouble { code: clip(code), text: clip(text) };
             trouble(state, now, cause)
         }
         (
@@ -122,14 +113,7 @@ fn written(mut state: State, now: Now) -> State {
     let (target, image) = (job.target, job.image.clone());
     let goes_on = job.goal != Goal::Stage && job.decided == now.boot_id;
     state.set_image(target, image);
-    go(
-        state,
-        if goes_on {
-            Phase::Holding
-        } else {
-            Phase::Staged
-        },
-    )
+    go(state, if goes_on { Phase::Holding } else { Phase::Staged })
 }
 
 fn well(mut state: State, now: Now, rules: &Rules) -> State {
@@ -145,11 +129,7 @@ fn well(mut state: State, now: Now, rules: &Rules) -> State {
 
 fn confirmed(mut state: State, now: Now) -> State {
     let Some(job) = &state.job else { return state };
-    let how = if job.goal == Goal::Revert {
-        Ended::Reverted
-    } else {
-        Ended::Succeeded
-    };
+    let how = if job.goal == Goal::Revert { Ended::Reverted } else { Ended::Succeeded };
     let (target, image) = (job.target, job.image.clone());
     if image.is_some() {
         state.set_image(target, image);

@@ -165,10 +165,7 @@ impl State {
 
     /// What is remembered about an image, if it has a stain.
     pub fn judgement(&self, digest: &Digest) -> Option<Judgement> {
-        self.judged
-            .iter()
-            .find(|j| j.digest == *digest)
-            .map(|j| j.judgement)
+        self.judged.iter().find(|j| j.digest == *digest).map(|j| j.judgement)
     }
 
     /// Remembers a stain; a worse one replaces a milder one, never the other way round.

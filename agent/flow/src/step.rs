@@ -48,10 +48,7 @@ pub struct Turned {
 impl Turned {
     /// A fact, or a command that was taken.
     pub(crate) fn to(state: State) -> Self {
-        Self {
-            state,
-            answer: Ok(()),
-        }
+        Self { state, answer: Ok(()) }
     }
 }
 
@@ -72,16 +69,9 @@ pub fn step(state: &State, now: Now, event: Event, rules: &Rules) -> Turned {
 fn due(state: State) -> State {
     match state.phase {
         Phase::OnTrial => {
-            let waited_for_a_person = state
-                .job
-                .as_ref()
-                .and_then(|j| j.trial)
-                .is_some_and(|t| t.well);
-            let cause = if waited_for_a_person {
-                Cause::NobodyConfirmed
-            } else {
-                Cause::Deadline
-            };
+            let waited_for_a_person =
+                state.job.as_ref().and_then(|j| j.trial).is_some_and(|t| t.well);
+            let cause = if waited_for_a_person { Cause::NobodyConfirmed } else { Cause::Deadline };
             sick(state, cause)
         }
         Phase::Idle
@@ -108,11 +98,7 @@ pub(crate) fn go(mut state: State, phase: Phase) -> State {
 /// The trial got a bad verdict: back, or stay for a person when auto-cancel is off.
 pub(crate) fn sick(state: State, cause: Cause) -> State {
     let stays = state.job.as_ref().is_some_and(|job| !job.auto_cancel);
-    if stays {
-        fail(state, cause)
-    } else {
-        revert(state, cause)
-    }
+    if stays { fail(state, cause) } else { revert(state, cause) }
 }
 
 /// The job waits in [`Phase::Failed`] with its cause.
@@ -128,11 +114,7 @@ pub(crate) fn fail(mut state: State, cause: Cause) -> State {
 /// lost to a power cut on that way.
 pub(crate) fn revert(mut state: State, cause: Cause) -> State {
     state.phase = Phase::Reverting;
-    let digest = state
-        .job
-        .as_ref()
-        .and_then(|job| job.image.as_ref())
-        .map(|image| image.digest);
+    let digest = state.job.as_ref().and_then(|job| job.image.as_ref()).map(|image| image.digest);
     if let Some(digest) = digest {
         if cause.condemns() {
             state.stain(digest, Judgement::Condemned);

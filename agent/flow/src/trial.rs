@@ -55,9 +55,7 @@ impl Watch {
 
     /// How much of the soak is behind us.
     pub fn soaked(&self, at: Duration) -> Duration {
-        self.good_since.map_or(Duration::ZERO, |since| {
-            at.saturating_sub(since).min(self.soak)
-        })
+        self.good_since.map_or(Duration::ZERO, |since| at.saturating_sub(since).min(self.soak))
     }
 
     /// Takes one look, ended at `at`, into account. A good look counts from its end: what was probed first may have been
@@ -98,14 +96,7 @@ mod tests {
     }
 
     fn watch() -> Watch {
-        Watch::new(
-            s(10),
-            &Rules {
-                soak: s(5),
-                deadline: s(20),
-                ..Rules::default()
-            },
-        )
+        Watch::new(s(10), &Rules { soak: s(5), deadline: s(20), ..Rules::default() })
     }
 
     #[test]
@@ -129,10 +120,7 @@ mod tests {
     #[test]
     fn sick_as_soon_as_no_whole_soak_fits_with_the_last_bad_look_as_the_reason() {
         let mut watch = watch();
-        assert_eq!(
-            watch.look(s(25), Look::Bad("probe dataplane failed".into())),
-            Judged::NotYet
-        );
+        assert_eq!(watch.look(s(25), Look::Bad("probe dataplane failed".into())), Judged::NotYet);
         assert_eq!(
             watch.look(s(26), Look::Bad("probe dataplane failed: exit 3".into())),
             Judged::Sick("probe dataplane failed: exit 3".into())
@@ -142,10 +130,7 @@ mod tests {
     #[test]
     fn good_too_late_for_the_soak_is_sick() {
         let mut watch = watch();
-        assert_eq!(
-            watch.look(s(25), Look::Bad("starting".into())),
-            Judged::NotYet
-        );
+        assert_eq!(watch.look(s(25), Look::Bad("starting".into())), Judged::NotYet);
         assert!(
             matches!(watch.look(s(27), Look::Good), Judged::Sick(text) if text.contains("starting"))
         );

@@ -31,10 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     #[error("the service does not answer at {path}: {source}")]
-    Connect {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Connect { path: PathBuf, source: std::io::Error },
     #[error("the connection to the service broke: {0}")]
     Broke(String),
     #[error("the service answered something else than expected: {0}")]
@@ -67,9 +64,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(socket: &Path) -> Self {
-        Self {
-            socket: socket.to_owned(),
-        }
+        Self { socket: socket.to_owned() }
     }
 
     /// Reads a resource.
@@ -97,20 +92,13 @@ impl Client {
 
     /// Lets a resource go.
     pub(super) async fn delete(&self, path: &str) -> Result<(), CommandError> {
-        whole(self.request(Method::DELETE, path, Vec::new()).await?)
-            .await
-            .map(drop)
+        whole(self.request(Method::DELETE, path, Vec::new()).await?).await.map(drop)
     }
 
     /// A resource as a stream of server-sent events.
     pub(super) async fn watch(&self) -> Result<Events, CommandError> {
-        let answer = self
-            .request(Method::GET, "/status?watch", Vec::new())
-            .await?;
-        Ok(Events {
-            body: answer.into_body(),
-            left: Vec::new(),
-        })
+        let answer = self.request(Method::GET, "/status?watch", Vec::new()).await?;
+        Ok(Events { body: answer.into_body(), left: Vec::new() })
     }
 
     async fn request(
@@ -119,15 +107,11 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, CommandError> {
-        let connect = |source| ClientError::Connect {
-            path: self.socket.clone(),
-            source,
-        };
+        let connect = |source| ClientError::Connect { path: self.socket.clone(), source };
         let broke = |e: hyper::Error| ClientError::Broke(e.to_string());
         let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broke)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
         // It ends with the connection; its error reaches us through the answer.
         tokio::spawn(async move { drop(connection.await) });
         let request = Request::builder()
@@ -158,23 +142,14 @@ impl Client {
         no_auto_cancel: bool,
     ) -> Result<Option<u64>, CommandError> {
         let name = BundleName::of_path(path)?.to_string();
-        let file = std::fs::File::open(path).map_err(|source| CommandError::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = std::fs::File::open(path)
+            .map_err(|source| CommandError::File { path: path.to_owned(), source })?;
         let socket = self.socket.with_file_name("file.sock");
-        let stream = StdUnixStream::connect(&socket).map_err(|source| ClientError::Connect {
-            path: socket.clone(),
-            source,
-        })?;
+        let stream = StdUnixStream::connect(&socket)
+            .map_err(|source| ClientError::Connect { path: socket.clone(), source })?;
         let broke = |e: std::io::Error| ClientError::Broke(e.to_string());
         stream.set_read_timeout(Some(PATIENCE)).map_err(broke)?;
-        let ask = Ask {
-            goal,
-            name,
-            force: force.to_vec(),
-            no_auto_cancel,
-        };
+        let ask = Ask { goal, name, force: force.to_vec(), no_auto_cancel };
         let mut line = serde_json::to_vec(&ask).map_err(|e| ClientError::Answer(e.to_string()))?;
         line.push(b'\n');
         let files = [file.as_raw_fd()];
@@ -194,9 +169,7 @@ impl Client {
             .into());
         }
         let mut answer = String::new();
-        BufReader::new(stream.take(MAX_ANSWER as u64))
-            .read_line(&mut answer)
-            .map_err(broke)?;
+        BufReader::new(stream.take(MAX_ANSWER as u64)).read_line(&mut answer).map_err(broke)?;
         match serde_json::from_str::<Answer>(&answer) {
             Ok(Answer::Taken(taken)) => Ok(taken.id),
             Ok(Answer::Problem(problem)) => Err(CommandError::Problem(problem)),
@@ -210,9 +183,7 @@ impl Client {
 
 async fn collect(answer: Response<Incoming>) -> Result<Bytes, CommandError> {
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    Ok(body
-        .map_err(|e| ClientError::Broke(e.to_string()))?
-        .to_bytes())
+    Ok(body.map_err(|e| ClientError::Broke(e.to_string()))?.to_bytes())
 }
 
 async fn whole(answer: Response<Incoming>) -> Result<Bytes, CommandError> {

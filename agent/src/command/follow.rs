@@ -49,7 +49,7 @@ pub(super) async fn follow(
         };
         let Some(status) = status else {
             shown.end();
-            return gone(last_seen);
+            return gone(last_seen.as_ref());
         };
         if let Some(followed) = where_it_stands(&status, id) {
             // A reboot is believed when the connection ends, or when somebody looks again.
@@ -64,17 +64,14 @@ pub(super) async fn follow(
 }
 
 /// The stream ended: a reboot if that was next, otherwise the service went away.
-fn gone(last_seen: Option<Status>) -> Result<Followed, CommandError> {
+fn gone(last_seen: Option<&Status>) -> Result<Followed, CommandError> {
     let reboots = last_seen
         .as_ref()
         .is_some_and(|status| matches!(status.phase, Phase::Rebooting | Phase::Reverting));
     if reboots {
-        let status = last_seen.as_ref();
-        let on_trial = status.filter(|status| status.phase == Phase::Rebooting);
+        let on_trial = last_seen.filter(|status| status.phase == Phase::Rebooting);
         return Ok(Followed::Rebooting(
-            on_trial
-                .and_then(|status| status.job.as_ref())
-                .map(|job| job.target),
+            on_trial.and_then(|status| status.job.as_ref()).map(|job| job.target),
         ));
     }
     Err(super::ClientError::Broke("the service went away".to_owned()).into())
@@ -127,13 +124,7 @@ pub(super) async fn wait(client: &Client, json: bool) -> Result<Exit, CommandErr
                 .is_none_or(|last| matches!(last.outcome.as_str(), "succeeded" | "reverted"));
             return Ok(if good { Exit::Done } else { Exit::Failed });
         };
-        match follow(
-            client,
-            if json { Quiet::Json } else { Quiet::Lines },
-            Some(job.id),
-        )
-        .await
-        {
+        match follow(client, if json { Quiet::Json } else { Quiet::Lines }, Some(job.id)).await {
             Ok(Followed::Rebooting(_) | Followed::Ended(_)) | Err(CommandError::Client(_)) => {}
             Ok(Followed::Detached) => return Ok(Exit::InProgress),
             Ok(Followed::Waits(_)) => {

@@ -109,11 +109,7 @@ fn counted(phase: Phase, progress: &ProgressView) -> String {
         let seconds = ms.div_ceil(1000);
         format!("  {}:{:02} left", seconds / 60, seconds % 60)
     });
-    format!(
-        "{:>3} %  {}/s{left}",
-        progress.percent,
-        bytes(progress.rate)
-    )
+    format!("{:>3} %  {}/s{left}", progress.percent, bytes(progress.rate))
 }
 
 fn bytes(count: u64) -> String {
@@ -202,11 +198,7 @@ pub(super) fn status(as_json: bool, detail: bool, status: &Status) {
         }
         println!(
             "possible  {}",
-            if job.possible.is_empty() {
-                "nothing".to_owned()
-            } else {
-                job.possible.join(", ")
-            }
+            if job.possible.is_empty() { "nothing".to_owned() } else { job.possible.join(", ") }
         );
     }
     println!("bundle    {}", status.held.as_deref().unwrap_or("none"));
@@ -225,58 +217,41 @@ fn line(status: &Status) -> String {
     let slots = [&status.a, &status.b]
         .map(|slot| format!("{} {}", slot.slot, slot_words(slot)))
         .join(" | ");
-    let last = status.last.as_ref().map_or_else(String::new, |last| {
-        format!("; last: {}", outcome_words(last))
-    });
-    let next = if status.next.is_empty() {
-        String::new()
-    } else {
-        format!("; next: {}", status.next)
-    };
+    let last = status
+        .last
+        .as_ref()
+        .map_or_else(String::new, |last| format!("; last: {}", outcome_words(last)));
+    let next =
+        if status.next.is_empty() { String::new() } else { format!("; next: {}", status.next) };
     format!("{slots} | {}{last}{next}", phase_words(status))
 }
 
 fn slot_words(slot: &SlotView) -> String {
-    let release = slot
-        .release
-        .as_ref()
-        .map_or_else(String::new, |release| format!("{release} "));
+    let release = slot.release.as_ref().map_or_else(String::new, |release| format!("{release} "));
     let running = if slot.running { "running, " } else { "" };
     format!("{release}{running}{}", slot.standing)
 }
 
 fn phase_words(status: &Status) -> String {
-    let progress = status
-        .job
-        .as_ref()
-        .and_then(|job| job.progress)
-        .filter(|progress| progress.total > 0);
+    let progress =
+        status.job.as_ref().and_then(|job| job.progress).filter(|progress| progress.total > 0);
     match progress {
-        Some(progress) => format!(
-            "{} {}",
-            status.phase,
-            counted(status.phase, &progress).trim_start()
-        ),
+        Some(progress) => {
+            format!("{} {}", status.phase, counted(status.phase, &progress).trim_start())
+        }
         None => status.phase.to_string(),
     }
 }
 
 fn outcome_words(outcome: &OutcomeView) -> String {
-    let cause = outcome
-        .cause
-        .as_ref()
-        .map_or_else(String::new, |cause| format!(", {}", cause.text));
+    let cause =
+        outcome.cause.as_ref().map_or_else(String::new, |cause| format!(", {}", cause.text));
     format!("{} {}{cause}", outcome.outcome, time(outcome.at))
 }
 
 fn time(at: u64) -> String {
-    let at = i64::try_from(at)
-        .ok()
-        .and_then(|at| jiff::Timestamp::from_second(at).ok());
-    at.map_or_else(
-        || "?".to_owned(),
-        |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-    )
+    let at = i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    at.map_or_else(|| "?".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// A readiness report.
@@ -328,10 +303,9 @@ fn row_line(row: &Row) -> String {
     let advice = match (row.blocks(), row.forceable) {
         _ if row.advice.is_empty() => String::new(),
         (false, _) if row.grade != Grade::Warn => String::new(),
-        (true, true) => format!(
-            "\n        -> {}\n        -> or override it: --force {}",
-            row.advice, row.id
-        ),
+        (true, true) => {
+            format!("\n        -> {}\n        -> or override it: --force {}", row.advice, row.id)
+        }
         (true, false) | (false, _) => format!("\n        -> {}", row.advice),
     };
     format!("{grade:<8}{:<13} {}{advice}", row.id, row.found)
@@ -374,17 +348,9 @@ pub(super) fn ended(as_json: bool, ended: &OutcomeView) -> Exit {
     if as_json {
         println!("{}", json(ended));
     } else if let Some(cause) = &ended.cause {
-        error(
-            false,
-            &cause.code,
-            &format!("{}: {}", ended.outcome, cause.text),
-            &cause.advice,
-        );
+        error(false, &cause.code, &format!("{}: {}", ended.outcome, cause.text), &cause.advice);
     } else {
-        let to = ended
-            .to
-            .as_ref()
-            .map_or_else(String::new, |to| format!(" {to}"));
+        let to = ended.to.as_ref().map_or_else(String::new, |to| format!(" {to}"));
         println!("{}{to}: {}", ended.goal, ended.outcome);
     }
     exit
@@ -404,10 +370,7 @@ pub(super) fn cancelled(as_json: bool, ended: &OutcomeView, target: Option<Slot>
         Slot::A => (&after.a, &after.b),
         Slot::B => (&after.b, &after.a),
     };
-    println!(
-        "cancelled; slot {} is {}, {} was not touched",
-        slot.slot, slot.standing, home.slot
-    );
+    println!("cancelled; slot {} is {}, {} was not touched", slot.slot, slot.standing, home.slot);
 }
 
 /// What `start` is about to do.
@@ -417,16 +380,11 @@ pub(super) fn plan(
     stage_only: bool,
     stays: bool,
 ) -> String {
-    let (running, other) = if status.a.running {
-        (&status.a, &status.b)
-    } else {
-        (&status.b, &status.a)
-    };
+    let (running, other) =
+        if status.a.running { (&status.a, &status.b) } else { (&status.b, &status.a) };
     let from = running.release.as_deref().unwrap_or("an unknown release");
-    let to = name.map_or_else(
-        || "the bundle in the spool".to_owned(),
-        |name| name.release.to_string(),
-    );
+    let to =
+        name.map_or_else(|| "the bundle in the spool".to_owned(), |name| name.release.to_string());
     let then = if stage_only {
         "It is only written; upgrade activate reboots into it.".to_owned()
     } else {
@@ -445,11 +403,8 @@ pub(super) fn plan(
 
 /// What `revert` is about to do.
 pub(super) fn revert_plan(status: &Status) -> String {
-    let (running, other) = if status.a.running {
-        (&status.a, &status.b)
-    } else {
-        (&status.b, &status.a)
-    };
+    let (running, other) =
+        if status.a.running { (&status.a, &status.b) } else { (&status.b, &status.a) };
     let to = other.release.as_deref().unwrap_or("the system");
     format!(
         "The appliance reboots into slot {} with {to} on trial; slot {} stays the confirmed one until it is healthy.",

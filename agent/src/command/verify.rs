@@ -17,10 +17,8 @@ pub(super) fn verify(
     signatures: NonZeroU8,
 ) -> Result<Exit, CommandError> {
     let name = BundleName::of_path(path)?;
-    let file = std::fs::File::open(path).map_err(|source| CommandError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    let file = std::fs::File::open(path)
+        .map_err(|source| CommandError::File { path: path.to_owned(), source })?;
     let trust = match keys {
         Some(directory) => Trust::load(directory, signatures)?,
         None => Config::trust(config)?,
@@ -49,15 +47,8 @@ pub(super) fn verify(
         return Ok(Exit::Done);
     }
     println!("{name}: good");
-    println!(
-        "  release {} for {}",
-        manifest.release(),
-        manifest.platform()
-    );
-    println!(
-        "  image   {raw_size} bytes, SHA-256 {}",
-        manifest.image().raw_sha256
-    );
+    println!("  release {} for {}", manifest.release(), manifest.platform());
+    println!("  image   {raw_size} bytes, SHA-256 {}", manifest.image().raw_sha256);
     for signer in signers {
         println!("  signed  by {signer}");
     }

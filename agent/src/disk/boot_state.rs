@@ -43,20 +43,13 @@ impl BootStateError {
 
 /// Reads both copies.
 pub fn read(storage: &dyn Storage) -> Result<Copies, BootStateError> {
-    Ok(Copies::decode(
-        &*block(storage, Copy::One)?,
-        &*block(storage, Copy::Two)?,
-    ))
+    Ok(Copies::decode(&*block(storage, Copy::One)?, &*block(storage, Copy::Two)?))
 }
 
 fn block(storage: &dyn Storage, copy: Copy) -> Result<Box<Block>, BootStateError> {
     let mut buffer = Buffer::zeroed(BLOCK_LEN);
     storage.read_at(copy.offset(), &mut buffer).map_err(|e| {
-        Fault::new(
-            "read",
-            format_args!("copy {} of the boot state", copy.file_name()),
-            e,
-        )
+        Fault::new("read", format_args!("copy {} of the boot state", copy.file_name()), e)
     })?;
     let mut block = Box::new([0; BLOCK_LEN]);
     block.copy_from_slice(&buffer);
@@ -97,9 +90,7 @@ pub fn settle(
 
 /// Both copies are whole and say `state`: there is nothing to write.
 pub fn both_say(copies: &Copies, state: BootState) -> bool {
-    Copy::ALL
-        .into_iter()
-        .all(|copy| copies.says(copy).is_ok_and(|(_, says)| says == state))
+    Copy::ALL.into_iter().all(|copy| copies.says(copy).is_ok_and(|(_, says)| says == state))
 }
 
 /// Writes one block, syncs it, reads it back.
@@ -108,9 +99,7 @@ fn put(storage: &dyn Storage, write: &Write) -> Result<(), BootStateError> {
     let what = format_args!("copy {copy} of the boot state");
     let mut buffer = Buffer::zeroed(BLOCK_LEN);
     buffer.copy_from_slice(&write.block[..]);
-    storage
-        .write_at(write.offset, &buffer)
-        .map_err(|e| Fault::new("write", what, e))?;
+    storage.write_at(write.offset, &buffer).map_err(|e| Fault::new("write", what, e))?;
     storage.sync().map_err(|e| Fault::new("sync", what, e))?;
     if block(storage, write.copy)?[..] == write.block[..] {
         Ok(())

@@ -30,9 +30,7 @@ pub struct History {
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("History")
-            .field("outcomes", &self.outcomes.len())
-            .finish_non_exhaustive()
+        f.debug_struct("History").field("outcomes", &self.outcomes.len()).finish_non_exhaustive()
     }
 }
 
@@ -50,23 +48,17 @@ impl History {
         let mut found: Vec<(u64, usize, Outcome)> = Vec::new();
         let mut record = vec![0; RECORD_LEN];
         for place in 0..if fresh { 0 } else { RECORDS } {
-            storage
-                .read_at(offset(place), &mut record)
-                .map_err(fault("read"))?;
+            storage.read_at(offset(place), &mut record).map_err(fault("read"))?;
             if let Some((sequence, outcome)) = decode(&record) {
                 found.push((sequence, place, outcome));
             }
         }
         found.sort_by_key(|(sequence, _, _)| *sequence);
-        let next = found.last().map_or((0, 1), |(sequence, place, _)| {
-            ((place + 1) % RECORDS, sequence + 1)
-        });
+        let next = found
+            .last()
+            .map_or((0, 1), |(sequence, place, _)| ((place + 1) % RECORDS, sequence + 1));
         let outcomes = found.into_iter().map(|(_, _, outcome)| outcome).collect();
-        Ok(Self {
-            storage,
-            outcomes,
-            next,
-        })
+        Ok(Self { storage, outcomes, next })
     }
 
     /// The outcomes, oldest first.
@@ -82,9 +74,7 @@ impl History {
         let (place, sequence) = self.next;
         let record = encode(sequence, outcome);
         let fault = |verb| move |e| Fault::new(verb, "the history", e);
-        self.storage
-            .write_at(offset(place), &record)
-            .map_err(fault("write"))?;
+        self.storage.write_at(offset(place), &record).map_err(fault("write"))?;
         self.storage.sync().map_err(fault("sync"))?;
         self.next = ((place + 1) % RECORDS, sequence + 1);
         if self.outcomes.len() == RECORDS {
@@ -104,11 +94,7 @@ fn encode(sequence: u64, outcome: &Outcome) -> Vec<u8> {
     let mut body = serde_json::to_vec(outcome).expect("OK because an outcome is plain data");
     if body.len() > RECORD_LEN - HEAD {
         // Its texts are limited, but JSON may write each of their bytes as two: then the story is shortened.
-        let short = Outcome {
-            cause: None,
-            by: String::new(),
-            ..outcome.clone()
-        };
+        let short = Outcome { cause: None, by: String::new(), ..outcome.clone() };
         body = serde_json::to_vec(&short).expect("OK because an outcome is plain data");
         body.truncate(RECORD_LEN - HEAD);
     }
@@ -136,10 +122,7 @@ fn decode(record: &[u8]) -> Option<(u64, Outcome)> {
     if len == 0 || len > record.len() - HEAD || crc(record, len) != stored {
         return None;
     }
-    Some((
-        sequence,
-        serde_json::from_slice(&record[HEAD..HEAD + len]).ok()?,
-    ))
+    Some((sequence, serde_json::from_slice(&record[HEAD..HEAD + len]).ok()?))
 }
 
 #[cfg(test)]
@@ -154,9 +137,7 @@ mod tests {
             id,
             goal: Goal::Upgrade,
             ended: Ended::RolledBack,
-            cause: Some(Cause::Sick {
-                text: text.to_owned(),
-            }),
+            cause: Some(Cause::Sick { text: text.to_owned() }),
             from: None,
             to: None,
             target: Slot::B,
@@ -181,18 +162,8 @@ mod tests {
     #[test]
     fn the_largest_outcome_is_kept_if_need_be_without_its_story() {
         let text = "\"".repeat(flow::MAX_TEXT * 2);
-        let cause = Cause::NotAccepted {
-            code: text.clone(),
-            text: text.clone(),
-            advice: text,
-        };
-        let record = encode(
-            1,
-            &Outcome {
-                cause: Some(cause),
-                ..outcome(3, "")
-            },
-        );
+        let cause = Cause::NotAccepted { code: text.clone(), text: text.clone(), advice: text };
+        let record = encode(1, &Outcome { cause: Some(cause), ..outcome(3, "") });
         assert_eq!(decode(&record).map(|(_, outcome)| outcome.id), Some(3));
     }
 }

@@ -67,9 +67,7 @@ pub struct Journal {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal")
-            .field("newest", &self.newest)
-            .finish_non_exhaustive()
+        f.debug_struct("Journal").field("newest", &self.newest).finish_non_exhaustive()
     }
 }
 
@@ -93,12 +91,7 @@ impl Journal {
     pub fn open(device: &dyn Device) -> Result<(Self, Found), JournalError> {
         let one = prepared(device, JournalCopy::One)?;
         let two = prepared(device, JournalCopy::Two)?;
-        let mut journal = Self {
-            one,
-            two,
-            newest: None,
-            buffer: Buffer::zeroed(COPY_LEN),
-        };
+        let mut journal = Self { one, two, newest: None, buffer: Buffer::zeroed(COPY_LEN) };
         let mut best: Option<(JournalCopy, u64, Found)> = None;
         for copy in [JournalCopy::One, JournalCopy::Two] {
             let storage = Arc::clone(journal.storage(copy));
@@ -107,9 +100,7 @@ impl Journal {
                 continue;
             }
             if let Some((sequence, found)) = decode(&journal.buffer)
-                && best
-                    .as_ref()
-                    .is_none_or(|(_, newest, _)| sequence > *newest)
+                && best.as_ref().is_none_or(|(_, newest, _)| sequence > *newest)
             {
                 best = Some((copy, sequence, found));
             }
@@ -130,12 +121,8 @@ impl Journal {
         };
         encode(state, sequence, &mut self.buffer)?;
         let storage = Arc::clone(self.storage(copy));
-        storage
-            .write_at(0, &self.buffer)
-            .map_err(|e| Fault::new("write", "the journal", e))?;
-        storage
-            .sync()
-            .map_err(|e| Fault::new("sync", "the journal", e))?;
+        storage.write_at(0, &self.buffer).map_err(|e| Fault::new("write", "the journal", e))?;
+        storage.sync().map_err(|e| Fault::new("sync", "the journal", e))?;
         let written = crc32fast::hash(&self.buffer);
         storage
             .read_at(0, &mut self.buffer)
@@ -159,9 +146,7 @@ fn prepared(device: &dyn Device, copy: JournalCopy) -> Result<Arc<dyn Storage>, 
     let fault = |verb| move |e| Fault::new(verb, "the journal", e);
     let storage = device.open(Place::Journal(copy)).map_err(fault("open"))?;
     if storage.len().map_err(fault("measure"))? < COPY_LEN as u64 {
-        storage
-            .write_at(0, &vec![0; COPY_LEN])
-            .map_err(fault("make"))?;
+        storage.write_at(0, &vec![0; COPY_LEN]).map_err(fault("make"))?;
         storage.sync().map_err(fault("sync"))?;
     }
     Ok(storage)
@@ -174,26 +159,15 @@ fn encode(state: &State, sequence: u64, copy: &mut [u8]) -> Result<(), JournalEr
     let len = match u32::try_from(body.len()) {
         Ok(len) if body.len() <= limit => len,
         Ok(_) | Err(_) => {
-            return Err(JournalError::TooLong {
-                len: body.len(),
-                limit,
-            });
+            return Err(JournalError::TooLong { len: body.len(), limit });
         }
     };
     let job = state.job.as_ref();
     let last = state.last.as_ref();
-    let id = job
-        .map(|job| job.id)
-        .or(last.map(|last| last.id))
-        .unwrap_or(0);
+    let id = job.map(|job| job.id).or(last.map(|last| last.id)).unwrap_or(0);
     let image = job.and_then(|job| job.image.as_ref());
-    let slot = job
-        .map(|job| job.target)
-        .or(last.map(|last| last.target))
-        .unwrap_or(state.running);
-    let release = image
-        .map(|image| image.release)
-        .or(last.and_then(|last| last.to));
+    let slot = job.map(|job| job.target).or(last.map(|last| last.target)).unwrap_or(state.running);
+    let release = image.map(|image| image.release).or(last.and_then(|last| last.to));
     copy.fill(0);
     copy[..8].copy_from_slice(MAGIC);
     copy[8..16].copy_from_slice(&sequence.to_le_bytes());
@@ -205,16 +179,8 @@ fn encode(state: &State, sequence: u64, copy: &mut [u8]) -> Result<(), JournalEr
     }
     text(&mut copy[64..65], &slot.to_string());
     text(&mut copy[65..88], state.phase.word());
-    text(
-        &mut copy[88..112],
-        last.map_or("", |last| last.ended.word()),
-    );
-    text(
-        &mut copy[112..144],
-        &release
-            .map(|release| release.to_string())
-            .unwrap_or_default(),
-    );
+    text(&mut copy[88..112], last.map_or("", |last| last.ended.word()));
+    text(&mut copy[112..144], &release.map(|release| release.to_string()).unwrap_or_default());
     copy[BODY..BODY + body.len()].copy_from_slice(&body);
     let crc = crc(copy, body.len());
     copy[CRC..BODY].copy_from_slice(&crc.to_le_bytes());

@@ -14,16 +14,16 @@
 //! Why comparing and writing go together and not one after the other: it is one pass over the disk instead of two, and
 //! a bundle that fits what is there is not even unpacked.
 
+mod crew;
+
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bootloader_hooks::{Reach, Slot};
-use bundle_format::{Digest, Image, Index, Opened, Refusal, Unpacker};
+use bundle_format::{Digest, Index, Opened, Refusal};
 use sha2::{Digest as _, Sha256};
 
+use self::crew::{Tools, stream, unpack};
 use super::boot_state::{self, BootStateError};
 use super::{Buffer, Fault, Storage};
 use crate::device::{Device, Place, Stop};
@@ -138,9 +138,7 @@ pub struct Bench<'a> {
 
 impl std::fmt::Debug for Bench<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bench")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Bench").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -156,17 +154,11 @@ pub fn stage<R: Read>(
     let name = format!("slot {slot}");
 
     // 1. Everything that can refuse.
-    let target = bench
-        .device
-        .open(Place::Target(slot))
-        .map_err(|e| Fault::new("open", &name, e))?;
+    let target =
+        bench.device.open(Place::Target(slot)).map_err(|e| Fault::new("open", &name, e))?;
     let len = target.len().map_err(|e| Fault::new("measure", &name, e))?;
     if index.raw_size() > len {
-        return Err(StageError::TooSmall {
-            slot,
-            len,
-            raw: index.raw_size(),
-        });
+        return Err(StageError::TooSmall { slot, len, raw: index.raw_size() });
     }
     may_be_written(bench.device, slot)?;
     bench.progress.of(index.raw_size().saturating_mul(2));
@@ -184,9 +176,7 @@ pub fn stage<R: Read>(
     stream(&writer, &mut image, &mut first)?;
     image.finish()?;
     let mut there = Buffer::zeroed(first.len());
-    target
-        .read_at(0, &mut there)
-        .map_err(|e| Fault::new("read", &name, e))?;
+    target.read_at(0, &mut there).map_err(|e| Fault::new("read", &name, e))?;
     if there[..] != first[..] {
         writer.open_up()?;
     }
@@ -202,14 +192,10 @@ pub fn stage<R: Read>(
 
     // 5. The first chunk last.
     if wrote {
-        target
-            .write_at(0, &first)
-            .map_err(|e| Fault::new("write", &name, e))?;
+        target.write_at(0, &first).map_err(|e| Fault::new("write", &name, e))?;
         target.sync().map_err(|e| Fault::new("sync", &name, e))?;
         bench.progress.wrote(first.len() as u64);
-        target
-            .read_at(0, &mut there)
-            .map_err(|e| Fault::new("read back", &name, e))?;
+        target.read_at(0, &mut there).map_err(|e| Fault::new("read back", &name, e))?;
         if there[..] != first[..] {
             return Err(StageError::Differs { slot, at: 0 });
         }
@@ -225,17 +211,11 @@ pub fn rehash(
     raw_size: u64,
 ) -> Result<Written, StageError> {
     let name = format!("slot {slot}");
-    let target = bench
-        .device
-        .open(Place::Target(slot))
-        .map_err(|e| Fault::new("open", &name, e))?;
+    let target =
+        bench.device.open(Place::Target(slot)).map_err(|e| Fault::new("open", &name, e))?;
     let len = target.len().map_err(|e| Fault::new("measure", &name, e))?;
     if raw_size > len {
-        return Err(StageError::TooSmall {
-            slot,
-            len,
-            raw: raw_size,
-        });
+        return Err(StageError::TooSmall { slot, len, raw: raw_size });
     }
     bench.progress.of(raw_size);
     if hash(bench, &name, &*target, raw_size, None)? == digest {
@@ -247,16 +227,11 @@ pub fn rehash(
 
 /// The other slot is never written while the running one is unconfirmed, and the confirmed one never.
 fn may_be_written(device: &dyn Device, slot: Slot) -> Result<(), StageError> {
-    let storage = device
-        .open(Place::BootState)
-        .map_err(|e| Fault::new("open", "the boot state", e))?;
-    let state = boot_state::read(&*storage)?
-        .state()
-        .ok_or(BootStateError::Unreadable)?;
-    let running = device
-        .this_boot()
-        .map_err(|e| Fault::new("ask for", "the running slot", e))?
-        .running;
+    let storage =
+        device.open(Place::BootState).map_err(|e| Fault::new("open", "the boot state", e))?;
+    let state = boot_state::read(&*storage)?.state().ok_or(BootStateError::Unreadable)?;
+    let running =
+        device.this_boot().map_err(|e| Fault::new("ask for", "the running slot", e))?.running;
     if state.confirmed == slot || running == slot {
         return Err(StageError::Confirmed(slot));
     }
@@ -292,12 +267,8 @@ impl Writer<'_> {
             boot_state::change(&*storage, &copies, next, Reach::BothCopies)?;
         }
         let zeros = Buffer::zeroed(chunk_len(self.index, 0));
-        self.target
-            .write_at(0, &zeros)
-            .map_err(|e| Fault::new("write", self.name, e))?;
-        self.target
-            .sync()
-            .map_err(|e| Fault::new("sync", self.name, e))?;
+        self.target.write_at(0, &zeros).map_err(|e| Fault::new("write", self.name, e))?;
+        self.target.sync().map_err(|e| Fault::new("sync", self.name, e))?;
         *opened = true;
         Ok(())
     }
@@ -310,195 +281,15 @@ impl Writer<'_> {
         let len = chunk_len(self.index, n);
         let at = self.index.range(n).start;
         let raw = &mut tools.raw[..len];
-        self.target
-            .read_at(at, raw)
-            .map_err(|e| Fault::new("read", self.name, e))?;
+        self.target.read_at(at, raw).map_err(|e| Fault::new("read", self.name, e))?;
         if Digest::of(raw) != self.index.sha256(n) {
             unpack(self.index, n, stored, &mut tools.unpacker, raw)?;
             self.open_up()?;
-            self.target
-                .write_at(at, raw)
-                .map_err(|e| Fault::new("write", self.name, e))?;
+            self.target.write_at(at, raw).map_err(|e| Fault::new("write", self.name, e))?;
             self.bench.progress.wrote(len as u64);
         }
         self.bench.progress.add(len as u64);
         Ok(())
-    }
-}
-
-/// What each worker has of its own.
-struct Tools {
-    unpacker: Unpacker,
-    raw: Buffer,
-}
-
-impl Tools {
-    fn new(index: &Index) -> Result<Self, Refusal> {
-        Ok(Self {
-            unpacker: Unpacker::new()?,
-            raw: Buffer::zeroed(chunk_len(index, 0)),
-        })
-    }
-}
-
-fn unpack(
-    index: &Index,
-    n: u32,
-    stored: &[u8],
-    unpacker: &mut Unpacker,
-    raw: &mut [u8],
-) -> Result<(), Refusal> {
-    if index.is_zero(n) {
-        raw.fill(0);
-        return Ok(());
-    }
-    unpacker.unpack(index, n, stored, raw)
-}
-
-fn chunk_len(index: &Index, n: u32) -> usize {
-    let range = index.range(n);
-    usize::try_from(range.end - range.start).expect("OK because a chunk has at most a mebibyte")
-}
-
-/// Reads the stored chunks in order and deals them to the workers. The first chunk is unpacked into `first`.
-fn stream<R: Read>(
-    writer: &Writer<'_>,
-    image: &mut Image<R>,
-    first: &mut Buffer,
-) -> Result<(), StageError> {
-    let workers = writer.bench.settings.workers.min(Settings::MAX_WORKERS);
-    let mut tools = Tools::new(writer.index)?;
-    let mut stored = Vec::new();
-    if image.next(&mut stored)? == Some(0) {
-        unpack(writer.index, 0, &stored, &mut tools.unpacker, first)?;
-        writer.bench.progress.add(first.len() as u64);
-    }
-    let mut throttle = Throttle::new(writer.bench);
-    if workers == 0 {
-        while let Some(n) = image.next(&mut stored)? {
-            throttle.wait(chunk_len(writer.index, n));
-            writer.chunk(n, &stored, &mut tools)?;
-        }
-        return Ok(());
-    }
-    let crew = Crew {
-        failed: AtomicBool::new(false),
-        error: Mutex::new(None),
-    };
-    let (deal, hand) = sync_channel::<(u32, Vec<u8>)>(workers);
-    let (give_back, empty) = channel::<Vec<u8>>();
-    let hand = Mutex::new(hand);
-    let dealt = std::thread::scope(|scope| {
-        for _ in 0..workers {
-            let (hand, give_back, crew) = (&hand, give_back.clone(), &crew);
-            scope.spawn(move || work(writer, hand, &give_back, crew));
-        }
-        // The channel closes when this returns, and with it the workers end.
-        deal_out(image, deal, &empty, &crew, &mut throttle, writer.index)
-    });
-    match crew
-        .error
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-    {
-        Some(error) => Err(error),
-        None => dealt,
-    }
-}
-
-fn deal_out<R: Read>(
-    image: &mut Image<R>,
-    deal: SyncSender<(u32, Vec<u8>)>,
-    empty: &Receiver<Vec<u8>>,
-    crew: &Crew,
-    throttle: &mut Throttle<'_>,
-    index: &Index,
-) -> Result<(), StageError> {
-    let mut stored = Vec::new();
-    while let Some(n) = image.next(&mut stored)? {
-        throttle.wait(chunk_len(index, n));
-        // A worker that failed tells why; here it is enough to stop.
-        if crew.failed.load(Ordering::SeqCst) || deal.send((n, stored)).is_err() {
-            break;
-        }
-        stored = empty.try_recv().unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// What the workers tell each other.
-struct Crew {
-    failed: AtomicBool,
-    error: Mutex<Option<StageError>>,
-}
-
-impl Crew {
-    /// The first error is the one that counts.
-    fn keep(&self, error: StageError) {
-        self.error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
-        self.failed.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Takes chunks until there are none. After a failure it goes on taking, so that the dealer never waits in vain.
-fn work(
-    writer: &Writer<'_>,
-    hand: &Mutex<Receiver<(u32, Vec<u8>)>>,
-    give_back: &std::sync::mpsc::Sender<Vec<u8>>,
-    crew: &Crew,
-) {
-    let mut tools = match Tools::new(writer.index) {
-        Ok(tools) => Some(tools),
-        Err(refusal) => {
-            crew.keep(refusal.into());
-            None
-        }
-    };
-    loop {
-        let dealt = hand.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((n, stored)) = dealt else { return };
-        if !crew.failed.load(Ordering::SeqCst)
-            && let Some(tools) = &mut tools
-            && let Err(error) = writer.chunk(n, &stored, tools)
-        {
-            crew.keep(error);
-        }
-        // Nobody may want the buffer any more; then it is simply dropped.
-        drop(give_back.send(stored));
-    }
-}
-
-/// Keeps the staging below the configured rate.
-struct Throttle<'a> {
-    bench: &'a Bench<'a>,
-    began: Duration,
-    bytes: u64,
-}
-
-impl<'a> Throttle<'a> {
-    fn new(bench: &'a Bench<'a>) -> Self {
-        Self {
-            bench,
-            began: bench.device.now().boottime,
-            bytes: 0,
-        }
-    }
-
-    fn wait(&mut self, bytes: usize) {
-        let Some(rate) = self.bench.settings.max_rate.filter(|rate| *rate > 0) else {
-            return;
-        };
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-        let ms =
-            u64::try_from(u128::from(self.bytes) * 1000 / u128::from(rate)).unwrap_or(u64::MAX);
-        let due = self.began.saturating_add(Duration::from_millis(ms));
-        let now = self.bench.device.now().boottime;
-        if due > now && !self.bench.stop.is_stopped() {
-            self.bench.device.pause(due - now, self.bench.stop);
-        }
     }
 }
 
@@ -523,8 +314,7 @@ fn hash(
             return Err(StageError::Stopped);
         }
         let want = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
-        slot.read_at(at, &mut piece[..want])
-            .map_err(|e| Fault::new("read back", name, e))?;
+        slot.read_at(at, &mut piece[..want]).map_err(|e| Fault::new("read back", name, e))?;
         sha.update(&piece[..want]);
         at += want as u64;
         bench.progress.add(want as u64);
@@ -543,14 +333,16 @@ fn where_it_differs(writer: &Writer<'_>) -> Result<StageError, StageError> {
             .read_at(range.start, piece)
             .map_err(|e| Fault::new("read back", writer.name, e))?;
         if Digest::of(piece) != writer.index.sha256(n) {
-            return Ok(StageError::Differs {
-                slot: writer.slot,
-                at: range.start,
-            });
+            return Ok(StageError::Differs { slot: writer.slot, at: range.start });
         }
     }
     Ok(StageError::Bundle(Refusal::new(
         bundle_format::Code::ImageDigest,
         "every chunk is as its index says, but the whole image does not have the signed digest",
     )))
+}
+
+fn chunk_len(index: &Index, n: u32) -> usize {
+    let range = index.range(n);
+    usize::try_from(range.end - range.start).expect("OK because a chunk has at most a mebibyte")
 }

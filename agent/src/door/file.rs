@@ -78,10 +78,8 @@ pub fn serve(listener: &UnixListener, driver: &Arc<Driver>) {
 fn one(mut stream: &UnixStream, driver: &Driver) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let by = getsockopt(&stream, PeerCredentials).map_or_else(
-        |_| "unknown".to_owned(),
-        |cred| format!("uid {}", cred.uid()),
-    );
+    let by = getsockopt(&stream, PeerCredentials)
+        .map_or_else(|_| "unknown".to_owned(), |cred| format!("uid {}", cred.uid()));
     let answer = match receive(stream)? {
         Ok((ask, file)) => match take(driver, ask, file, by) {
             Ok(taken) => Answer::Taken(taken),
@@ -95,19 +93,12 @@ fn one(mut stream: &UnixStream, driver: &Driver) -> std::io::Result<()> {
 }
 
 fn problem(status: u16, code: &str, detail: &str) -> Problem {
-    Problem {
-        status,
-        code: code.to_owned(),
-        detail: detail.to_owned(),
-        possible: Vec::new(),
-    }
+    Problem { status, code: code.to_owned(), detail: detail.to_owned(), possible: Vec::new() }
 }
 
 fn take(driver: &Driver, ask: Ask, file: OwnedFd, by: String) -> Result<Taken, Problem> {
     let file = std::fs::File::from(file);
-    let metadata = file
-        .metadata()
-        .map_err(|e| problem(400, "file", &e.to_string()))?;
+    let metadata = file.metadata().map_err(|e| problem(400, "file", &e.to_string()))?;
     if !metadata.is_file() {
         let what = format!(
             "{} is not a regular file; a stream can be brought with PUT /api/v1/bundle/NAME",
@@ -115,11 +106,7 @@ fn take(driver: &Driver, ask: Ask, file: OwnedFd, by: String) -> Result<Taken, P
         );
         return Err(problem(400, "file", &what));
     }
-    let forced = Options {
-        force: ask.force,
-        ..Options::default()
-    }
-    .forced()?;
+    let forced = Options { force: ask.force, ..Options::default() }.forced()?;
     match ask.goal {
         Goal::Fetch | Goal::Check | Goal::Stage | Goal::Upgrade => {}
         Goal::Revert | Goal::Repair => {
@@ -135,10 +122,7 @@ fn take(driver: &Driver, ask: Ask, file: OwnedFd, by: String) -> Result<Taken, P
     };
     let handed = Handed::new(file, Some(metadata.len()));
     let id = driver.ask(Command::Start(request), Some(handed))?;
-    Ok(Taken {
-        id,
-        phase: driver.look().state.phase,
-    })
+    Ok(Taken { id, phase: driver.look().state.phase })
 }
 
 /// One line, and the one descriptor that comes with it.
@@ -187,10 +171,7 @@ fn receive_piece(
     Ok(message.bytes)
 }
 
-#[expect(
-    unsafe_code,
-    reason = "the kernel gives received files as plain numbers"
-)]
+#[expect(unsafe_code, reason = "the kernel gives received files as plain numbers")]
 fn own(file: RawFd) -> OwnedFd {
     // SAFETY: the kernel just made this descriptor for us in recvmsg; nobody else knows or closes it.
     unsafe { OwnedFd::from_raw_fd(file) }

@@ -67,18 +67,13 @@ struct Caller {
 
 impl Caller {
     fn name(self) -> String {
-        self.uid
-            .map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}"))
+        self.uid.map_or_else(|| "unknown".to_owned(), |uid| format!("uid {uid}"))
     }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let uid = stream
-            .io()
-            .peer_cred()
-            .ok()
-            .map(|cred: unix::UCred| cred.uid());
+        let uid = stream.io().peer_cred().ok().map(|cred: unix::UCred| cred.uid());
         Self { uid }
     }
 }
@@ -112,12 +107,7 @@ fn router(door: Door) -> Router {
         .route("/explain", get(explain_now))
         .route("/explain/{id}", get(explain_one))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .route(
-            "/bundle/{name}",
-            put(bring)
-                .delete(discard)
-                .layer(DefaultBodyLimit::disable()),
-        );
+        .route("/bundle/{name}", put(bring).delete(discard).layer(DefaultBodyLimit::disable()));
     Router::new()
         .nest("/api/v1", api)
         .fallback(nothing_here)
@@ -129,38 +119,20 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (
-            status,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            body,
-        )
-            .into_response()
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
     }
 }
 
 fn problem(status: u16, code: &str, detail: impl Into<String>) -> Problem {
-    Problem {
-        status,
-        code: code.to_owned(),
-        detail: detail.into(),
-        possible: Vec::new(),
-    }
+    Problem { status, code: code.to_owned(), detail: detail.into(), possible: Vec::new() }
 }
 
 async fn nothing_here() -> Problem {
-    problem(
-        404,
-        "no-such-resource",
-        "there is nothing here; the resources are under /api/v1",
-    )
+    problem(404, "no-such-resource", "there is nothing here; the resources are under /api/v1")
 }
 
 async fn wrong_verb() -> Problem {
-    problem(
-        405,
-        "wrong-method",
-        "this resource does not take that method",
-    )
+    problem(405, "wrong-method", "this resource does not take that method")
 }
 
 /// Runs something that may wait for a disk, off the threads that serve.
@@ -177,10 +149,7 @@ async fn blocking<T: Send + 'static>(
 async fn ask(door: &Door, command: Command) -> Result<(StatusCode, Json<Taken>), Problem> {
     let taken = blocking(door, move |driver| {
         let id = driver.ask(command, None)?;
-        Ok::<_, flow::Refusal>(Taken {
-            id,
-            phase: driver.look().state.phase,
-        })
+        Ok::<_, flow::Refusal>(Taken { id, phase: driver.look().state.phase })
     })
     .await??;
     Ok((StatusCode::ACCEPTED, Json(taken)))
@@ -191,13 +160,8 @@ fn parse<T: for<'de> Deserialize<'de> + Default>(body: &Bytes) -> Result<T, Prob
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|e| {
-        problem(
-            400,
-            "body",
-            format!("the body is not what this resource takes: {e}"),
-        )
-    })
+    serde_json::from_slice(body)
+        .map_err(|e| problem(400, "body", format!("the body is not what this resource takes: {e}")))
 }
 
 #[derive(Deserialize)]
@@ -211,9 +175,7 @@ async fn status(State(door): State<Door>, Query(query): Query<Watch>) -> Result<
             let event = Event::default().event("status");
             Ok::<_, Infallible>(event.json_data(status).unwrap_or_default())
         });
-        return Ok(Sse::new(events)
-            .keep_alive(KeepAlive::default())
-            .into_response());
+        return Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response());
     }
     let status = blocking(&door, view::status).await?;
     Ok(Json(status).into_response())
@@ -227,11 +189,7 @@ fn statuses(door: Door) -> impl Stream<Item = Status> {
                 .as_ref()
                 .is_none_or(|s| s.job.as_ref().is_some_and(|job| job.progress.is_some()));
             if shown.is_some() {
-                let every = if counts {
-                    WATCH_EVERY
-                } else {
-                    Duration::from_secs(5)
-                };
+                let every = if counts { WATCH_EVERY } else { Duration::from_secs(5) };
                 // Either a change or the time; a service that ends closes the stream.
                 if let Ok(Err(_)) = tokio::time::timeout(every, door.changes.changed()).await {
                     return None;
@@ -271,11 +229,7 @@ pub(crate) struct Options {
 impl Options {
     /// The checks, by id.
     pub(crate) fn forced(&self) -> Result<BTreeSet<CheckId>, Problem> {
-        let parsed: Result<_, _> = self
-            .force
-            .iter()
-            .map(|word| word.parse::<CheckId>())
-            .collect();
+        let parsed: Result<_, _> = self.force.iter().map(|word| word.parse::<CheckId>()).collect();
         parsed.map_err(|e| problem(400, "no-such-check", e.to_string()))
     }
 }
@@ -286,11 +240,7 @@ async fn check(
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
     let options: Options = parse(&body)?;
-    ask(
-        &door,
-        Command::Start(request(&door, Goal::Check, &options, caller)?),
-    )
-    .await
+    ask(&door, Command::Start(request(&door, Goal::Check, &options, caller)?)).await
 }
 
 async fn start(
@@ -299,16 +249,8 @@ async fn start(
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
     let options: Options = parse(&body)?;
-    let goal = if options.stage_only {
-        Goal::Stage
-    } else {
-        Goal::Upgrade
-    };
-    ask(
-        &door,
-        Command::Start(request(&door, goal, &options, caller)?),
-    )
-    .await
+    let goal = if options.stage_only { Goal::Stage } else { Goal::Upgrade };
+    ask(&door, Command::Start(request(&door, goal, &options, caller)?)).await
 }
 
 fn request(door: &Door, goal: Goal, options: &Options, caller: Caller) -> Result<Request, Problem> {
@@ -365,11 +307,7 @@ struct Forgive {
 
 async fn forgive(State(door): State<Door>, body: Bytes) -> Result<impl IntoResponse, Problem> {
     let forgive: Forgive = serde_json::from_slice(&body).map_err(|e| {
-        problem(
-            400,
-            "body",
-            format!("the body must be {{\"digest\": \"<64 hex digits>\"}}: {e}"),
-        )
+        problem(400, "body", format!("the body must be {{\"digest\": \"<64 hex digits>\"}}: {e}"))
     })?;
     ask(&door, Command::Forgive(forgive.digest)).await
 }
@@ -380,37 +318,21 @@ async fn discard(
 ) -> Result<impl IntoResponse, Problem> {
     let held = door.driver.look().state.held;
     if held.is_none_or(|held| held.name != name) {
-        return Err(problem(
-            404,
-            "no-bundle",
-            format!("no bundle of the name {name} is held"),
-        ));
+        return Err(problem(404, "no-bundle", format!("no bundle of the name {name} is held")));
     }
     ask(&door, Command::Discard).await
 }
 
 async fn history(State(door): State<Door>) -> Json<Vec<OutcomeView>> {
-    Json(
-        door.driver
-            .history()
-            .iter()
-            .map(OutcomeView::from)
-            .collect(),
-    )
+    Json(door.driver.history().iter().map(OutcomeView::from).collect())
 }
 
 async fn one_of_history(
     State(door): State<Door>,
     Path(id): Path<u64>,
 ) -> Result<Json<OutcomeView>, Problem> {
-    let found = door
-        .driver
-        .history()
-        .into_iter()
-        .find(|outcome| outcome.id == id);
-    found
-        .map(|outcome| Json(OutcomeView::from(&outcome)))
-        .ok_or_else(|| no_number(id))
+    let found = door.driver.history().into_iter().find(|outcome| outcome.id == id);
+    found.map(|outcome| Json(OutcomeView::from(&outcome))).ok_or_else(|| no_number(id))
 }
 
 fn no_number(id: u64) -> Problem {
@@ -438,16 +360,9 @@ async fn explain_one(
     if state.job.as_ref().is_some_and(|job| job.id == id) {
         return Ok(Json(explain::state(&state)));
     }
-    let known = door
-        .driver
-        .history()
-        .into_iter()
-        .chain(state.last)
-        .chain(state.errand);
+    let known = door.driver.history().into_iter().chain(state.last).chain(state.errand);
     let found = known.into_iter().find(|outcome| outcome.id == id);
-    found
-        .map(|outcome| Json(explain::outcome(&outcome)))
-        .ok_or_else(|| no_number(id))
+    found.map(|outcome| Json(explain::outcome(&outcome))).ok_or_else(|| no_number(id))
 }
 
 /// Brings a bundle: the body goes through a pipe to the hand, which puts it into the spool and verifies it. Answers when
@@ -459,15 +374,10 @@ async fn bring(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<OutcomeView>), Problem> {
-    let len = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
+    let len =
+        headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     if len.is_some_and(|len| len > source::MAX_BUNDLE) {
-        return Err(problem(
-            413,
-            "too-long",
-            format!("a bundle has at most {MAX_BUNDLE} bytes"),
-        ));
+        return Err(problem(413, "too-long", format!("a bundle has at most {MAX_BUNDLE} bytes")));
     }
     let (ours, theirs) =
         pipe2(OFlag::O_CLOEXEC).map_err(|e| problem(503, "pipe", e.to_string()))?;
@@ -479,10 +389,8 @@ async fn bring(
         origin: door.driver.origin(caller.name()),
     };
     let handed = Handed::new(std::fs::File::from(ours), len);
-    let id = blocking(&door, move |driver| {
-        driver.ask(Command::Start(request), Some(handed))
-    })
-    .await??;
+    let id =
+        blocking(&door, move |driver| driver.ask(Command::Start(request), Some(handed))).await??;
     let id = id.unwrap_or_default();
     let mut changes = door.changes.clone();
     tokio::select! {
@@ -496,22 +404,13 @@ async fn bring(
         () = ended(&door, id, &mut changes) => {}
     }
     ended(&door, id, &mut changes).await;
-    let errand = door
-        .driver
-        .look()
-        .state
-        .errand
-        .filter(|errand| errand.id == id);
+    let errand = door.driver.look().state.errand.filter(|errand| errand.id == id);
     let errand =
         errand.ok_or_else(|| problem(410, "superseded", "another job came after this one"))?;
     let view = OutcomeView::from(&errand);
     match &view.cause {
         None => Ok((StatusCode::CREATED, Json(view))),
-        Some(cause) => Err(problem(
-            422,
-            &cause.code,
-            format!("{}; {}", cause.text, cause.advice),
-        )),
+        Some(cause) => Err(problem(422, &cause.code, format!("{}; {}", cause.text, cause.advice))),
     }
 }
 
@@ -526,11 +425,8 @@ async fn ended(door: &Door, id: u64, changes: &mut watch::Receiver<u64>) {
 
 /// Pours the body into the pipe, as fast as the hand takes it. A body that breaks off is an error, not an end.
 async fn pour(pipe: std::os::fd::OwnedFd, mut body: Body) -> Result<(), String> {
-    nix::fcntl::fcntl(
-        pipe.as_fd(),
-        nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK),
-    )
-    .map_err(|e| e.to_string())?;
+    nix::fcntl::fcntl(pipe.as_fd(), nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map_err(|e| e.to_string())?;
     let mut pipe =
         tokio::net::unix::pipe::Sender::from_owned_fd(pipe).map_err(|e| e.to_string())?;
     while let Some(frame) = body.frame().await {

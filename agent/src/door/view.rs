@@ -168,12 +168,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = if refusal.code == "journal" { 503 } else { 409 };
         let possible = refusal.possible.iter().map(ToString::to_string).collect();
-        Self {
-            status,
-            code: refusal.code.to_owned(),
-            detail: refusal.text,
-            possible,
-        }
+        Self { status, code: refusal.code.to_owned(), detail: refusal.text, possible }
     }
 }
 
@@ -240,18 +235,14 @@ fn boot_state_of(driver: &Driver) -> Result<Option<BootState>, String> {
         .device()
         .open(Place::BootState)
         .map_err(|e| format!("the boot state cannot be opened: {e}"))?;
-    boot_state::read(&*storage)
-        .map(|copies| copies.state())
-        .map_err(|e| e.to_string())
+    boot_state::read(&*storage).map(|copies| copies.state()).map_err(|e| e.to_string())
 }
 
 fn slot(driver: &Driver, seen: &Snapshot, boot: Option<BootState>, slot: Slot) -> SlotView {
     let state = &seen.state;
     let running = state.running == slot;
-    let is_target = state
-        .job
-        .as_ref()
-        .is_some_and(|job| job.target == slot && !job.goal.is_errand());
+    let is_target =
+        state.job.as_ref().is_some_and(|job| job.target == slot && !job.goal.is_errand());
     let staged = is_target && matches!(state.phase, Phase::Staged | Phase::Holding);
     let standing = match boot {
         None => "unknown",
@@ -266,39 +257,20 @@ fn slot(driver: &Driver, seen: &Snapshot, boot: Option<BootState>, slot: Slot) -
         },
     };
     // What ran here before an upgrade of the other slot is here still; a factory's slot has no other record.
-    let before = state
-        .last
-        .as_ref()
-        .filter(|last| last.target != slot)
-        .and_then(|last| last.from);
-    let known = state
-        .image(slot)
-        .map(|image| image.release)
-        .or(before)
-        .map(|release| release.to_string());
+    let before = state.last.as_ref().filter(|last| last.target != slot).and_then(|last| last.from);
+    let known =
+        state.image(slot).map(|image| image.release).or(before).map(|release| release.to_string());
     let release = if running {
-        driver
-            .release()
-            .as_ref()
-            .ok()
-            .map(ToString::to_string)
-            .or(known)
+        driver.release().as_ref().ok().map(ToString::to_string).or(known)
     } else {
         known
     };
-    SlotView {
-        slot,
-        running,
-        standing: standing.to_owned(),
-        release,
-    }
+    SlotView { slot, running, standing: standing.to_owned(), release }
 }
 
 fn job(driver: &Driver, seen: &Snapshot, job: &Upgrade) -> JobView {
     let words = ["cancel", "retry", "activate", "confirm", "discard"];
-    let possible = words
-        .into_iter()
-        .filter(|word| possible(word).contains(&seen.state.phase));
+    let possible = words.into_iter().filter(|word| possible(word).contains(&seen.state.phase));
     JobView {
         id: job.id,
         goal: job.goal.word().to_owned(),
@@ -314,10 +286,8 @@ fn job(driver: &Driver, seen: &Snapshot, job: &Upgrade) -> JobView {
 }
 
 fn progress(driver: &Driver, task: Task) -> Option<ProgressView> {
-    let counted = matches!(
-        task,
-        Task::Fetch | Task::Write | Task::Rehash | Task::Arm | Task::Judge
-    );
+    let counted =
+        matches!(task, Task::Fetch | Task::Write | Task::Rehash | Task::Arm | Task::Judge);
     if !counted {
         return None;
     }
@@ -331,29 +301,15 @@ fn progress(driver: &Driver, task: Task) -> Option<ProgressView> {
     };
     let rate = share(done, 1000, elapsed_ms);
     let left_ms = (total > done && rate > 0).then(|| share(total - done, 1000, rate));
-    let percent = if total == 0 {
-        0
-    } else {
-        share(done, 100, total).min(100)
-    };
-    Some(ProgressView {
-        done,
-        total,
-        written,
-        percent,
-        rate,
-        elapsed_ms,
-        left_ms,
-    })
+    let percent = if total == 0 { 0 } else { share(done, 100, total).min(100) };
+    Some(ProgressView { done, total, written, percent, rate, elapsed_ms, left_ms })
 }
 
 fn degraded(seen: &Snapshot, boot: &Result<Option<BootState>, String>) -> Vec<String> {
     let mut all = Vec::new();
     let state = &seen.state;
     if let Some(why) = &seen.stuck {
-        all.push(format!(
-            "nothing is done until the journal can be written: {why}"
-        ));
+        all.push(format!("nothing is done until the journal can be written: {why}"));
     }
     match boot {
         Err(why) => all.push(why.clone()),
@@ -367,10 +323,7 @@ fn degraded(seen: &Snapshot, boot: &Result<Option<BootState>, String>) -> Vec<St
                     state.running, boot.confirmed
                 ));
             } else if boot.other == Other::GivenUp {
-                all.push(format!(
-                    "no fallback: slot {} holds no bootable system",
-                    !state.running
-                ));
+                all.push(format!("no fallback: slot {} holds no bootable system", !state.running));
             }
         }
         Ok(Some(_)) => {}

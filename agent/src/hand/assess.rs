@@ -36,9 +36,7 @@ pub(super) fn assess(hand: &Hand, device: &dyn Device, order: &Order<'_>, job: &
     let now = device.now();
     let facts = Facts {
         platform: hand.settings().platform.clone(),
-        model: device
-            .model()
-            .map(|model| model.map_err(|e| format!("cannot read the model: {e}"))),
+        model: device.model().map(|model| model.map_err(|e| format!("cannot read the model: {e}"))),
         running_release: running_release(device),
         running: order.state.running,
         bundle,
@@ -46,17 +44,12 @@ pub(super) fn assess(hand: &Hand, device: &dyn Device, order: &Order<'_>, job: &
             .map_err(|e| format!("cannot measure slot {}: {e}", job.target)),
         space: device
             .free_space()
-            .map(|free| Space {
-                free,
-                needed: STATE_NEEDS,
-            })
+            .map(|free| Space { free, needed: STATE_NEEDS })
             .map_err(|e| format!("cannot ask for free space: {e}")),
-        clock: device
-            .clock()
-            .map_err(|e| format!("cannot ask the kernel for its clock: {e}")),
-        damaged_copies: boot_state.as_ref().map_or(0, |copies| {
-            u32::try_from(copies.damaged().count()).unwrap_or(u32::MAX)
-        }),
+        clock: device.clock().map_err(|e| format!("cannot ask the kernel for its clock: {e}")),
+        damaged_copies: boot_state
+            .as_ref()
+            .map_or(0, |copies| u32::try_from(copies.damaged().count()).unwrap_or(u32::MAX)),
         boot_state: boot_state.map(|copies| copies.state()),
         counter_broken: order.state.counter_broken,
         at: now.wall,

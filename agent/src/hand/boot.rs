@@ -34,10 +34,7 @@ pub(super) fn arm(device: &dyn Device, job: &Upgrade, _proof: &Written) -> End {
     });
     match armed {
         Ok(true) => End::Armed,
-        Ok(false) => trouble(
-            "slot-confirmed",
-            "the slot to be armed is the confirmed one",
-        ),
+        Ok(false) => trouble("slot-confirmed", "the slot to be armed is the confirmed one"),
         Err(error) => trouble(error.code(), &error.to_string()),
     }
 }
@@ -48,13 +45,7 @@ pub(super) fn reboot(device: &dyn Device, stop: &Stop) -> End {
         return trouble("reboot", &format!("the reboot was not taken: {e}"));
     }
     device.pause(REBOOT_WITHIN, stop);
-    trouble(
-        "reboot",
-        &format!(
-            "the reboot did not happen within {} s",
-            REBOOT_WITHIN.as_secs()
-        ),
-    )
+    trouble("reboot", &format!("the reboot did not happen within {} s", REBOOT_WITHIN.as_secs()))
 }
 
 /// Makes the running slot the confirmed one. One proven copy is enough: it is the newest from then on.
@@ -62,26 +53,17 @@ pub(super) fn confirm(device: &dyn Device, job: &Upgrade) -> End {
     let running = match device.this_boot() {
         Ok(boot) => boot.running,
         Err(e) => {
-            return trouble(
-                "running-slot",
-                &format!("cannot ask for the running slot: {e}"),
-            );
+            return trouble("running-slot", &format!("cannot ask for the running slot: {e}"));
         }
     };
     if running != job.target {
-        return trouble(
-            "running-slot",
-            &format!("slot {running} runs, not the one on trial"),
-        );
+        return trouble("running-slot", &format!("slot {running} runs, not the one on trial"));
     }
     let settled = on_boot_state(device, |storage| {
         let copies = boot_state::read(storage)?;
         let next = match copies.state() {
             Some(state) => state.confirm(running),
-            None => BootState {
-                confirmed: running,
-                other: Other::Whole,
-            },
+            None => BootState { confirmed: running, other: Other::Whole },
         };
         settle(storage, next)
     });
@@ -104,10 +86,7 @@ pub(super) fn revert(device: &dyn Device, job: &Upgrade, stop: &Stop) -> End {
     match device.this_boot() {
         Ok(boot) if boot.running == home => End::Reverted,
         Ok(_) => reboot(device, stop),
-        Err(e) => trouble(
-            "running-slot",
-            &format!("cannot ask for the running slot: {e}"),
-        ),
+        Err(e) => trouble("running-slot", &format!("cannot ask for the running slot: {e}")),
     }
 }
 
@@ -115,20 +94,13 @@ pub(super) fn revert(device: &dyn Device, job: &Upgrade, stop: &Stop) -> End {
 /// now stays whole, which serves it only as the last resort.
 fn back(state: Option<BootState>, home: Slot, job: &Upgrade) -> BootState {
     let Some(state) = state else {
-        return BootState {
-            confirmed: home,
-            other: Other::GivenUp,
-        };
+        return BootState { confirmed: home, other: Other::GivenUp };
     };
     if job.goal == Goal::Repair {
         return state.confirm(home);
     }
     let state = state.confirm(home);
-    if job.cause.as_ref().is_some_and(Cause::condemns) {
-        state.give_up()
-    } else {
-        state
-    }
+    if job.cause.as_ref().is_some_and(Cause::condemns) { state.give_up() } else { state }
 }
 
 fn settle(storage: &dyn Storage, next: BootState) -> Result<(), BootStateError> {
@@ -146,8 +118,7 @@ fn on_boot_state<T>(
     device: &dyn Device,
     deed: impl FnOnce(&dyn Storage) -> Result<T, BootStateError>,
 ) -> Result<T, BootStateError> {
-    let storage = device
-        .open(Place::BootState)
-        .map_err(|e| Fault::new("open", "the boot state", e))?;
+    let storage =
+        device.open(Place::BootState).map_err(|e| Fault::new("open", "the boot state", e))?;
     deed(&*storage)
 }

@@ -22,11 +22,7 @@ pub(super) fn fetch(device: &dyn Device, order: &Order<'_>, job: &Upgrade) -> En
     if let Err(refusal) = name.parse::<BundleName>() {
         return not_accepted(&refusal);
     }
-    let side = order
-        .state
-        .held
-        .as_ref()
-        .map_or(Side::Left, |held| !held.side);
+    let side = order.state.held.as_ref().map_or(Side::Left, |held| !held.side);
     if let Err(fault) = source::empty(device, side) {
         return trouble(fault.code(), &fault.to_string());
     }
@@ -46,11 +42,7 @@ pub(super) fn fetch(device: &dyn Device, order: &Order<'_>, job: &Upgrade) -> En
         }
     }
     match copy(device, order, side) {
-        Ok(Some(len)) => End::Fetched(Held {
-            name: name.clone(),
-            len,
-            side,
-        }),
+        Ok(Some(len)) => End::Fetched(Held { name: name.clone(), len, side }),
         Ok(None) => trouble("stopped", "stopped"),
         Err(fault) => {
             // What is half there is of no use and takes the room that is missing.
@@ -68,9 +60,8 @@ fn copy(device: &dyn Device, order: &Order<'_>, side: Side) -> Result<Option<u64
     let Some(handed) = order.handed else {
         return Ok(None);
     };
-    let storage = device
-        .open(Place::Spool(side))
-        .map_err(|e| Fault::new("open", "the spool", e))?;
+    let storage =
+        device.open(Place::Spool(side)).map_err(|e| Fault::new("open", "the spool", e))?;
     let mut input = handed.lock();
     let mut piece = vec![0; PIECE];
     let mut at = 0_u64;
@@ -88,22 +79,14 @@ fn copy(device: &dyn Device, order: &Order<'_>, side: Side) -> Result<Option<u64
                 let short = std::io::Error::other(format!("it ended after {at} of {len} bytes"));
                 return Err(Fault::new("take", "the handed file", short));
             }
-            storage
-                .sync()
-                .map_err(|e| Fault::new("sync", "the spool", e))?;
+            storage.sync().map_err(|e| Fault::new("sync", "the spool", e))?;
             return Ok(Some(at));
         }
         if at.saturating_add(got as u64) > source::MAX_BUNDLE {
             let too_long = format!("a bundle has at most {} bytes", source::MAX_BUNDLE);
-            return Err(Fault::new(
-                "take",
-                "the handed file",
-                std::io::Error::other(too_long),
-            ));
+            return Err(Fault::new("take", "the handed file", std::io::Error::other(too_long)));
         }
-        storage
-            .write_at(at, &piece[..got])
-            .map_err(|e| Fault::new("write", "the spool", e))?;
+        storage.write_at(at, &piece[..got]).map_err(|e| Fault::new("write", "the spool", e))?;
         at += got as u64;
         order.progress.add(got as u64);
         order.progress.wrote(got as u64);

@@ -59,9 +59,8 @@ fn look(device: &dyn Device, order: &Order<'_>, settings: &Settings, deadline: D
         let left = deadline.saturating_sub(device.now().boottime);
         let limit = settings.answer_within.min(left);
         if let Look::Bad(text) = device.probe(command, limit, order.stop) {
-            let name = command
-                .first()
-                .map_or("", |program| program.rsplit('/').next().unwrap_or(program));
+            let name =
+                command.first().map_or("", |program| program.rsplit('/').next().unwrap_or(program));
             return Look::Bad(format!("probe {name} failed: {text}"));
         }
     }

@@ -22,10 +22,7 @@ pub fn wall() -> u64 {
 pub fn discipline() -> io::Result<Clock> {
     let (state, status, max_error) = adjtimex()?;
     let synchronised = state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0;
-    Ok(Clock {
-        synchronised,
-        max_error_us: u64::try_from(max_error).unwrap_or(0),
-    })
+    Ok(Clock { synchronised, max_error_us: u64::try_from(max_error).unwrap_or(0) })
 }
 
 #[expect(unsafe_code, reason = "nix has no adjtimex")]

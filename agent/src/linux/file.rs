@@ -39,33 +39,23 @@ impl Held {
 impl FileStorage {
     /// Opens a file that must exist, for reading.
     pub fn read_only(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            file: Held::Plain(OpenOptions::new().read(true).open(path)?),
-            grows: false,
-        })
+        Ok(Self { file: Held::Plain(OpenOptions::new().read(true).open(path)?), grows: false })
     }
 
     /// Opens a file that must exist and keeps its length.
     pub fn fixed(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self {
-            file: Held::Plain(file),
-            grows: false,
-        })
+        Ok(Self { file: Held::Plain(file), grows: false })
     }
 
     /// The same, for this process alone.
     pub fn exclusive(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self {
-                file: Held::Locked(lock),
-                grows: false,
-            }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "another process holds it",
-            )),
+            Ok(lock) => Ok(Self { file: Held::Locked(lock), grows: false }),
+            Err((_, Errno::EWOULDBLOCK)) => {
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process holds it"))
+            }
             Err((_, errno)) => Err(errno.into()),
         }
     }
@@ -73,22 +63,14 @@ impl FileStorage {
     /// Opens or makes a file that may grow, readable by its owner only.
     pub fn growing(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let made = !path.exists();
         let file = options.open(path)?;
         if made && let Some(parent) = path.parent() {
             // The new name is durable only with its directory.
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self {
-            file: Held::Plain(file),
-            grows: true,
-        })
+        Ok(Self { file: Held::Plain(file), grows: true })
     }
 }
 
@@ -109,10 +91,7 @@ impl Storage for FileStorage {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset.checked_add(bytes.len() as u64);
         if !self.grows && end.is_none_or(|end| self.len().is_ok_and(|len| end > len)) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a write past the end",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a write past the end"));
         }
         self.file.file().write_all_at(bytes, offset)
     }
@@ -123,10 +102,7 @@ impl Storage for FileStorage {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         if !self.grows {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "its length is fixed",
-            ));
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "its length is fixed"));
         }
         self.file.file().set_len(len)
     }

@@ -107,10 +107,7 @@ fn start(
     keep: usize,
 ) -> io::Result<Running> {
     let Some((program, arguments)) = command.split_first() else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an empty command",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty command"));
     };
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     // Only our end must not block; the program's end is its standard output.
@@ -119,10 +116,7 @@ fn start(
         Errors::Kept => Stdio::from(theirs.try_clone()?),
         Errors::Dropped => Stdio::null(),
     };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the file where programs are started"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the file where programs are started")]
     let child = Command::new(program)
         .args(arguments)
         .env("PATH", search_path())
@@ -133,14 +127,7 @@ fn start(
         .stderr(errors)
         .process_group(0)
         .spawn()?;
-    Ok(Running {
-        child,
-        tail: Tail {
-            pipe: File::from(ours),
-            bytes: Vec::new(),
-            keep,
-        },
-    })
+    Ok(Running { child, tail: Tail { pipe: File::from(ours), bytes: Vec::new(), keep } })
 }
 
 /// Debian keeps file-system tools in `sbin`, which is not on everybody's path.
@@ -166,10 +153,7 @@ impl Running {
                 break if too_slow { How::TooSlow } else { How::Stopped };
             }
         };
-        Ok(Finished {
-            how,
-            output: self.tail.bytes,
-        })
+        Ok(Finished { how, output: self.tail.bytes })
     }
 }
 
@@ -195,9 +179,7 @@ impl Tail {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let hung_up = polled[0]
-            .revents()
-            .is_some_and(|seen| seen == PollFlags::POLLHUP);
+        let hung_up = polled[0].revents().is_some_and(|seen| seen == PollFlags::POLLHUP);
         let mut piece = [0; 4096];
         // At most 64 KiB a look, so that a flood cannot hide the limit.
         for _ in 0..16 {
@@ -224,16 +206,8 @@ impl Tail {
 /// Output as one printable line.
 fn one_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines
-        .join("; ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect()
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ").chars().filter(|c| !c.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -275,10 +249,7 @@ mod tests {
         else {
             panic!("it did not end by itself")
         };
-        assert!(
-            said.len() <= TAIL + 2 * TAIL && said.ends_with("last"),
-            "{said}"
-        );
+        assert!(said.len() <= TAIL + 2 * TAIL && said.ends_with("last"), "{said}");
     }
 
     #[test]
@@ -293,14 +264,8 @@ mod tests {
         let stop = Stop::default();
         stop.stop();
         let command = ["/bin/sleep", "60"].map(str::to_owned);
-        let ran = run(
-            &command,
-            Path::new("/"),
-            &[],
-            Duration::from_secs(60),
-            &stop,
-        )
-        .expect("sleep starts");
+        let ran = run(&command, Path::new("/"), &[], Duration::from_secs(60), &stop)
+            .expect("sleep starts");
         assert!(matches!(ran, Ran::Stopped));
     }
 }

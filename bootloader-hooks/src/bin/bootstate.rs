@@ -44,9 +44,7 @@ Exit status:
 const FORCED_MAX: u64 = 16 * 1024 * 1024;
 
 fn main() -> ExitCode {
-    let arguments = std::env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned());
+    let arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     match parse(arguments).and_then(Request::run) {
         Ok((text, status)) => match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::from(status),
@@ -62,15 +60,8 @@ fn main() -> ExitCode {
 /// What the command line asks for.
 enum Request {
     Help,
-    Image {
-        file: PathBuf,
-        state: BootState,
-        over: Over,
-    },
-    Show {
-        file: PathBuf,
-        form: Form,
-    },
+    Image { file: PathBuf, state: BootState, over: Over },
+    Show { file: PathBuf, form: Form },
 }
 
 /// What happens to a file that exists.
@@ -101,11 +92,7 @@ enum Trouble {
     #[error("{} was written, but does not read back the same; replace the disk", file.display())]
     ReadBack { file: PathBuf },
     #[error("{}: {doing}: {cause}", file.display())]
-    Io {
-        file: PathBuf,
-        doing: &'static str,
-        cause: io::Error,
-    },
+    Io { file: PathBuf, doing: &'static str, cause: io::Error },
 }
 
 impl Trouble {
@@ -119,11 +106,7 @@ impl Trouble {
     }
 
     fn io(file: &Path, doing: &'static str) -> impl Fn(io::Error) -> Self {
-        move |cause| Self::Io {
-            file: file.to_owned(),
-            doing,
-            cause,
-        }
+        move |cause| Self::Io { file: file.to_owned(), doing, cause }
     }
 }
 
@@ -131,16 +114,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Request, Trouble> {
     let usage = |text: &str| Trouble::Usage(text.to_owned());
     let command = words.next().ok_or_else(|| usage("say `image` or `show`"))?;
     let (mut file, mut over, mut form) = (None, Over::Refuse, Form::Text);
-    let mut state = BootState {
-        confirmed: Slot::A,
-        other: Other::GivenUp,
-    };
+    let mut state = BootState { confirmed: Slot::A, other: Other::GivenUp };
     while let Some(word) = words.next() {
-        let mut value = || {
-            words
-                .next()
-                .ok_or_else(|| usage(&format!("{word} needs a value")))
-        };
+        let mut value = || words.next().ok_or_else(|| usage(&format!("{word} needs a value")));
         match (command.as_str(), word.as_str()) {
             (_, "--help" | "-h") => return Ok(Request::Help),
             ("image", "--force") => over = Over::Write,
@@ -164,15 +140,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Request, Trouble> {
     }
     let file = || file.ok_or_else(|| usage(&format!("{command} needs a FILE")));
     match command.as_str() {
-        "image" => Ok(Request::Image {
-            file: file()?,
-            state,
-            over,
-        }),
-        "show" => Ok(Request::Show {
-            file: file()?,
-            form,
-        }),
+        "image" => Ok(Request::Image { file: file()?, state, over }),
+        "show" => Ok(Request::Show { file: file()?, form }),
         "help" | "--help" | "-h" => Ok(Request::Help),
         other => Err(usage(&format!("{other:?} is not a command"))),
     }
@@ -207,20 +176,14 @@ impl Request {
 fn write_image(path: &Path, state: BootState, over: Over) -> Result<(), Trouble> {
     let mut file = open_target(path, over)?;
     let image = image(state);
-    file.rewind()
-        .map_err(Trouble::io(path, "going to the start"))?;
-    file.write_all(&image)
-        .map_err(Trouble::io(path, "writing"))?;
+    file.rewind().map_err(Trouble::io(path, "going to the start"))?;
+    file.write_all(&image).map_err(Trouble::io(path, "writing"))?;
     file.sync_all().map_err(Trouble::io(path, "syncing"))?;
     let mut back = vec![0; image.len()];
-    file.rewind()
-        .map_err(Trouble::io(path, "going to the start"))?;
-    file.read_exact(&mut back)
-        .map_err(Trouble::io(path, "reading back"))?;
+    file.rewind().map_err(Trouble::io(path, "going to the start"))?;
+    file.read_exact(&mut back).map_err(Trouble::io(path, "reading back"))?;
     if back != image {
-        return Err(Trouble::ReadBack {
-            file: path.to_owned(),
-        });
+        return Err(Trouble::ReadBack { file: path.to_owned() });
     }
     Ok(())
 }
@@ -235,21 +198,12 @@ fn open_target(path: &Path, over: Over) -> Result<File, Trouble> {
         opened => return opened.map_err(Trouble::io(path, "creating")),
     }
     if over == Over::Refuse {
-        return Err(Trouble::Exists {
-            file: path.to_owned(),
-        });
+        return Err(Trouble::Exists { file: path.to_owned() });
     }
-    let mut file = options
-        .open(path)
-        .map_err(Trouble::io(path, "opening for writing"))?;
-    let length = file
-        .seek(SeekFrom::End(0))
-        .map_err(Trouble::io(path, "finding its end"))?;
+    let mut file = options.open(path).map_err(Trouble::io(path, "opening for writing"))?;
+    let length = file.seek(SeekFrom::End(0)).map_err(Trouble::io(path, "finding its end"))?;
     if !(IMAGE_LEN..=FORCED_MAX).contains(&length) {
-        return Err(Trouble::Length {
-            file: path.to_owned(),
-            length,
-        });
+        return Err(Trouble::Length { file: path.to_owned(), length });
     }
     Ok(file)
 }
@@ -291,11 +245,7 @@ fn as_text(copies: &Copies) -> String {
             Err(damage) => format!("{name}: damaged: {damage}"),
         });
     }
-    let Choice {
-        slot,
-        trial,
-        last_resort,
-    } = boots(copies);
+    let Choice { slot, trial, last_resort } = boots(copies);
     let trial = if trial { ", on trial" } else { "" };
     let last = last_resort.map_or("none".to_owned(), |slot| slot.to_string());
     lines.push(format!("boots: {slot}{trial}; last resort: {last}\n"));

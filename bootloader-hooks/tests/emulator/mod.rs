@@ -3,10 +3,7 @@
 //! A missing tool is a failure that names the Debian package, never a skip: a test that skips itself
 //! proves nothing on the day it matters.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 #![allow(dead_code, reason = "each test program uses its part of this module")]
 
 use std::fmt::Write as _;
@@ -46,10 +43,7 @@ pub(crate) fn tool(name: &str, package: &str) -> PathBuf {
 }
 
 /// A program to run.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "these tests run GRUB and the ext2 tools"
-)]
+#[expect(clippy::disallowed_methods, reason = "these tests run GRUB and the ext2 tools")]
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).env("LC_ALL", "C");
@@ -81,10 +75,7 @@ pub(crate) struct Boot {
 /// Boots once from each of the disks, all in one GRUB, one after the other: what one boot leaves in
 /// GRUB's variables is there for the next, which makes the script's task harder.
 pub(crate) fn boot_all(script: &str, disks: &[Vec<u8>], mode: Disks) -> Vec<Boot> {
-    disks
-        .chunks(DISKS_MAX)
-        .flat_map(|some| boot_some(script, some, mode))
-        .collect()
+    disks.chunks(DISKS_MAX).flat_map(|some| boot_some(script, some, mode)).collect()
 }
 
 /// Boots once from a disk, in a GRUB of its own.
@@ -102,10 +93,7 @@ fn boot_some(script: &str, disks: &[Vec<u8>], mode: Disks) -> Vec<Boot> {
     let (directory, output) = run(&caller, script, disks, mode);
     let boots = disks.iter().enumerate().map(|(number, _)| {
         let disk = std::fs::read(directory.path().join(format!("disk{number}"))).unwrap();
-        Boot {
-            choice: reported(&output, number),
-            disk,
-        }
+        Boot { choice: reported(&output, number), disk }
     });
     boots.collect()
 }
@@ -117,13 +105,9 @@ pub(crate) fn report(number: usize) -> String {
 
 /// What that line told.
 pub(crate) fn reported(output: &str, number: usize) -> Choice {
-    let (_, rest) = output
-        .split_once(&format!("@{number}|"))
-        .unwrap_or_else(|| panic!("{output}"));
+    let (_, rest) = output.split_once(&format!("@{number}|")).unwrap_or_else(|| panic!("{output}"));
     let words: Vec<&str> = rest.split('@').next().unwrap().split('|').collect();
-    let [slot, trial, last] = words[..] else {
-        panic!("{words:?} in {output}")
-    };
+    let [slot, trial, last] = words[..] else { panic!("{words:?} in {output}") };
     Choice {
         slot: slot.parse().unwrap(),
         trial: ["0", "1"].iter().position(|word| *word == trial).unwrap() == 1,
@@ -140,11 +124,7 @@ pub(crate) fn run(caller: &str, script: &str, disks: &[Vec<u8>], mode: Disks) ->
         let file = path.join(format!("disk{number}"));
         write_file(&file, disk);
         writeln!(map, "(hd{number}) {}", file.display()).unwrap();
-        let bits = if mode == Disks::ReadOnly {
-            0o444
-        } else {
-            0o600
-        };
+        let bits = if mode == Disks::ReadOnly { 0o444 } else { 0o600 };
         std::fs::set_permissions(&file, PermissionsExt::from_mode(bits)).unwrap();
     }
     write_file(&path.join("device.map"), map.as_bytes());
@@ -160,11 +140,7 @@ pub(crate) fn run(caller: &str, script: &str, disks: &[Vec<u8>], mode: Disks) ->
 fn emulate(path: &Path, mode: Disks) -> String {
     let mut grub = command(&tool("timeout", "coreutils"));
     grub.arg("60").arg(tool("grub-emu", "grub-emu"));
-    grub.arg("-m")
-        .arg(path.join("device.map"))
-        .arg("-d")
-        .arg(path)
-        .current_dir("/");
+    grub.arg("-m").arg(path.join("device.map")).arg("-d").arg(path).current_dir("/");
     let runs_as_root = std::fs::metadata(path).unwrap().uid() == 0;
     if mode == Disks::ReadOnly && runs_as_root {
         // Mode bits do not stop root, so the emulator runs as nobody, who must find the way.
@@ -173,11 +149,7 @@ fn emulate(path: &Path, mode: Disks) -> String {
     }
     let output = grub.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "grub-emu: {:?}\n{text}",
-        output.status
-    );
+    assert!(output.status.success(), "grub-emu: {:?}\n{text}", output.status);
     text
 }
 
@@ -198,9 +170,7 @@ pub(crate) fn copy(sequence: u32, state: BootState) -> Block {
         Other::Spent => ("trial", 0),
     };
     let slot = state.confirmed;
-    lines(&format!(
-        "seq={sequence}\nslot={slot}\nother={other}\nleft={left}\nend={sequence}\n"
-    ))
+    lines(&format!("seq={sequence}\nslot={slot}\nother={other}\nleft={left}\nend={sequence}\n"))
 }
 
 /// A disk with these two copies.
@@ -219,14 +189,8 @@ pub(crate) fn beside(name: &str, neighbour: &Block) -> Vec<(String, Vec<u8>)> {
         .flat_map(|state| {
             let whole = copy(7, state);
             [
-                (
-                    format!("{state:?} in copy one, {name} in two"),
-                    disk(&whole, neighbour),
-                ),
-                (
-                    format!("{state:?} in copy two, {name} in one"),
-                    disk(neighbour, &whole),
-                ),
+                (format!("{state:?} in copy one, {name} in two"), disk(&whole, neighbour)),
+                (format!("{state:?} in copy two, {name} in one"), disk(neighbour, &whole)),
             ]
         })
         .collect()
@@ -257,24 +221,10 @@ pub(crate) fn expected(disk: &[u8], mode: Disks) -> Boot {
     if let Some(Write { copy, block, .. }) = &written {
         put(&mut after, *copy, block);
     }
-    let taken = before.newest().map(|(copy, state)| {
-        (
-            copy,
-            BootState {
-                other: Other::Spent,
-                ..state
-            },
-        )
-    });
-    let spend = if copies(&after).newest() == taken {
-        Spend::Durable
-    } else {
-        Spend::Failed
-    };
-    Boot {
-        choice: choose(before.state(), spend),
-        disk: after,
-    }
+    let taken =
+        before.newest().map(|(copy, state)| (copy, BootState { other: Other::Spent, ..state }));
+    let spend = if copies(&after).newest() == taken { Spend::Durable } else { Spend::Failed };
+    Boot { choice: choose(before.state(), spend), disk: after }
 }
 
 /// Boots from every disk and compares each with [`expected`]; `name` tells one disk from another.
@@ -283,20 +233,8 @@ pub(crate) fn check(disks: &[(String, Vec<u8>)], mode: Disks) {
     let boots = boot_all(CHOOSE, &images, mode);
     for ((name, disk), boot) in disks.iter().zip(boots) {
         let expected = expected(disk, mode);
-        assert_eq!(
-            boot.choice,
-            expected.choice,
-            "{name}: {:?}",
-            copies(disk).newest()
-        );
-        assert_eq!(
-            copies(&boot.disk),
-            copies(&expected.disk),
-            "{name}: the copies after the boot"
-        );
-        assert!(
-            boot.disk == expected.disk,
-            "{name}: the rest of the disk after the boot"
-        );
+        assert_eq!(boot.choice, expected.choice, "{name}: {:?}", copies(disk).newest());
+        assert_eq!(copies(&boot.disk), copies(&expected.disk), "{name}: the copies after the boot");
+        assert!(boot.disk == expected.disk, "{name}: the rest of the disk after the boot");
     }
 }

@@ -43,9 +43,7 @@ impl Unpacker {
     /// A new one; fails only when there is no memory.
     pub fn new() -> Result<Self, Refusal> {
         let memory = |e| Refusal::because(Code::Unreadable, "no memory for zstd", e);
-        Ok(Self {
-            zstd: Decompressor::new().map_err(memory)?,
-        })
+        Ok(Self { zstd: Decompressor::new().map_err(memory)? })
     }
 
     /// Unpacks the stored bytes of chunk `n` into `raw`, whose length must be the chunk's. On an
@@ -90,9 +88,8 @@ impl Unpacker {
 
 /// Checks everything about a frame that can be told without decompressing it.
 fn check_frame(stored: &[u8], raw_len: u64) -> Result<(), String> {
-    let Some((descriptor, rest)) = stored
-        .strip_prefix(&MAGIC)
-        .and_then(|after| after.split_first())
+    let Some((descriptor, rest)) =
+        stored.strip_prefix(&MAGIC).and_then(|after| after.split_first())
     else {
         return Err("does not begin like a zstd frame".to_owned());
     };
@@ -111,14 +108,10 @@ fn check_frame(stored: &[u8], raw_len: u64) -> Result<(), String> {
     let content = content_size(descriptor >> 6, single_segment, rest)
         .ok_or_else(|| "the frame does not state its content size".to_owned())?;
     if content != raw_len {
-        return Err(format!(
-            "the frame states {content} bytes, the chunk has {raw_len}"
-        ));
+        return Err(format!("the frame states {content} bytes, the chunk has {raw_len}"));
     }
     if let Some(window) = window.filter(|window| *window > MAX_WINDOW) {
-        return Err(format!(
-            "the frame wants a window of {window} bytes, at most {MAX_WINDOW}"
-        ));
+        return Err(format!("the frame wants a window of {window} bytes, at most {MAX_WINDOW}"));
     }
     match zstd_safe::find_frame_compressed_size(stored) {
         Ok(length) if length == stored.len() => Ok(()),
@@ -138,12 +131,8 @@ fn content_size(flag: u8, single_segment: bool, rest: &[u8]) -> Option<u64> {
     match flag {
         0 if single_segment => rest.first().map(|b| u64::from(*b)),
         0 => None,
-        1 => rest
-            .first_chunk()
-            .map(|b| u64::from(u16::from_le_bytes(*b)) + 256),
-        2 => rest
-            .first_chunk()
-            .map(|b| u64::from(u32::from_le_bytes(*b))),
+        1 => rest.first_chunk().map(|b| u64::from(u16::from_le_bytes(*b)) + 256),
+        2 => rest.first_chunk().map(|b| u64::from(u32::from_le_bytes(*b))),
         _ => rest.first_chunk().map(|b| u64::from_le_bytes(*b)),
     }
 }
@@ -183,22 +172,11 @@ impl Packer {
     /// Packs one chunk: a whole number of 4 KiB blocks, at most [`MAX_CHUNK_SIZE`] bytes.
     pub fn pack(&mut self, raw: &[u8]) -> io::Result<Packed> {
         let zero = raw.iter().all(|byte| *byte == 0);
-        let stored = if zero {
-            Vec::new()
-        } else {
-            self.zstd.compress(raw)?
-        };
+        let stored = if zero { Vec::new() } else { self.zstd.compress(raw)? };
         let hint = |block: &[u8]| {
-            *Digest::of(block)
-                .as_bytes()
-                .first_chunk()
-                .expect("OK because 8 is less than 32")
+            *Digest::of(block).as_bytes().first_chunk().expect("OK because 8 is less than 32")
         };
         let hints = raw.chunks(BLOCK).map(hint).collect();
-        Ok(Packed {
-            stored,
-            sha256: Digest::of(raw),
-            hints,
-        })
+        Ok(Packed { stored, sha256: Digest::of(raw), hints })
     }
 }

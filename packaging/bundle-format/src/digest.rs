@@ -91,21 +91,11 @@ mod tests {
     fn a_digest_has_one_spelling() {
         let digest = Digest::of(b"abc");
         let text = digest.to_string();
-        assert!(
-            text.starts_with("ba7816bf8f01cfea414140de5dae2223"),
-            "the standard's own example"
-        );
+        assert!(text.starts_with("ba7816bf8f01cfea414140de5dae2223"), "the standard's own example");
         assert_eq!(text.parse::<Digest>().expect("printed"), digest);
-        for wrong in [
-            text.to_uppercase(),
-            text[1..].to_owned(),
-            format!("{text}0"),
-            "é".repeat(32),
-        ] {
-            assert_eq!(
-                wrong.parse::<Digest>().expect_err(&wrong).code(),
-                "manifest-value"
-            );
+        for wrong in [text.to_uppercase(), text[1..].to_owned(), format!("{text}0"), "é".repeat(32)]
+        {
+            assert_eq!(wrong.parse::<Digest>().expect_err(&wrong).code(), "manifest-value");
         }
     }
 }

@@ -41,9 +41,7 @@ const STEP: usize = 64 * 1024;
 /// a manifest, or too large ones that are refused right after, hence the saturation.
 pub(crate) fn size(raw_size: u64, chunk_size: u32) -> u64 {
     let chunks = raw_size.div_ceil(u64::from(chunk_size.max(1)));
-    chunks
-        .saturating_mul(RECORD)
-        .saturating_add((raw_size / BLOCK).saturating_mul(HINT))
+    chunks.saturating_mul(RECORD).saturating_add((raw_size / BLOCK).saturating_mul(HINT))
 }
 
 /// The longest a stored chunk may be: what zstd's own bound gives, rounded up a little.
@@ -97,10 +95,7 @@ impl Index {
         let found = Digest::from_bytes(hash.finalize().into());
         if found != component.index_sha256 {
             let signed = component.index_sha256;
-            let why = format!(
-                "the index of `{}` is {found}, signed is {signed}",
-                component.name
-            );
+            let why = format!("the index of `{}` is {found}, signed is {signed}", component.name);
             return Err(Refusal::new(Code::IndexDigest, why));
         }
         index.check(component)?;
@@ -115,10 +110,7 @@ impl Index {
             let range = self.range(n);
             let raw = range.end - range.start;
             if u64::from(record.stored) > longest_stored(raw) {
-                return refuse(format!(
-                    "chunk {n} is stored in {} bytes for {raw}",
-                    record.stored
-                ));
+                return refuse(format!("chunk {n} is stored in {} bytes for {raw}", record.stored));
             }
             if record.stored == 0 && record.sha256 != zeros.digest(raw) {
                 return refuse(format!("chunk {n} has no bytes but is not all zeros"));
@@ -127,9 +119,7 @@ impl Index {
         }
         if sum != component.stored_size {
             let stored = component.stored_size;
-            return refuse(format!(
-                "the chunks take {sum} bytes, the payload has {stored}"
-            ));
+            return refuse(format!("the chunks take {sum} bytes, the payload has {stored}"));
         }
         Ok(())
     }
@@ -180,10 +170,7 @@ impl Index {
 impl Record {
     fn from_bytes(bytes: [u8; 36]) -> Self {
         let [a, b, c, d, sha256 @ ..] = bytes;
-        Self {
-            stored: u32::from_le_bytes([a, b, c, d]),
-            sha256: Digest::from_bytes(sha256),
-        }
+        Self { stored: u32::from_le_bytes([a, b, c, d]), sha256: Digest::from_bytes(sha256) }
     }
 }
 

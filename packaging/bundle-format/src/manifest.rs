@@ -241,10 +241,7 @@ impl Manifest {
 
     /// Version and build.
     pub fn release(&self) -> Release {
-        Release {
-            version: self.0.version,
-            build: self.0.build,
-        }
+        Release { version: self.0.version, build: self.0.build }
     }
 
     /// The platform family.
@@ -289,10 +286,7 @@ impl Manifest {
 
     /// The slot image.
     pub fn image(&self) -> &Component {
-        self.0
-            .components
-            .first()
-            .expect("OK because a checked manifest has exactly one component")
+        self.0.components.first().expect("OK because a checked manifest has exactly one component")
     }
 
     /// The file name a bundle with this manifest must have.
@@ -303,20 +297,13 @@ impl Manifest {
             // A hotfix without letters was refused by the check.
             (Kind::Major | Kind::Maintenance | Kind::Hotfix, _) => Word::Upgrade,
         };
-        BundleName {
-            platform: self.0.platform.clone(),
-            word,
-            release: self.release(),
-        }
+        BundleName { platform: self.0.platform.clone(), word, release: self.release() }
     }
 
     /// The members after `manifest.json` and `manifest.sig`, in their order.
     pub fn members(&self) -> Vec<Member> {
         let scripts = |folder: &'static str, scripts: &[Script]| -> Vec<Member> {
-            let member = |s: &Script| Member {
-                name: format!("{folder}/{}", s.name),
-                size: s.size,
-            };
+            let member = |s: &Script| Member { name: format!("{folder}/{}", s.name), size: s.size };
             scripts.iter().map(member).collect()
         };
         let mut members = scripts("check", &self.0.checks);
@@ -326,14 +313,8 @@ impl Manifest {
                 Codec::Zstd => "zst",
                 Codec::Gzip => "gz",
             };
-            members.push(Member {
-                name: format!("{}.index", c.name),
-                size: c.index_size,
-            });
-            members.push(Member {
-                name: format!("{}.{ending}", c.name),
-                size: c.stored_size,
-            });
+            members.push(Member { name: format!("{}.index", c.name), size: c.index_size });
+            members.push(Member { name: format!("{}.{ending}", c.name), size: c.stored_size });
         }
         members
     }

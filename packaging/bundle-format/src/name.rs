@@ -53,10 +53,7 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let refuse = |why: String| {
-            Err(Refusal::new(
-                Code::NameSpelling,
-                format!("`{text}` is not a platform: {why}"),
-            ))
+            Err(Refusal::new(Code::NameSpelling, format!("`{text}` is not a platform: {why}")))
         };
         if text.len() > MAX_PLATFORM {
             return refuse(format!("{} characters, at most {MAX_PLATFORM}", text.len()));
@@ -146,11 +143,7 @@ impl BundleName {
 
 impl fmt::Display for BundleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}_{}-{}{ENDING}",
-            self.platform, self.word, self.release
-        )
+        write!(f, "{}_{}-{}{ENDING}", self.platform, self.word, self.release)
     }
 }
 
@@ -228,8 +221,5 @@ fn wrong_ending(text: &str) -> Refusal {
         let why = format!("`{text}` was compressed after it was made");
         return Refusal::new(Code::NameUnpacked, why);
     }
-    Refusal::new(
-        Code::NameSpelling,
-        format!("`{text}` does not end in `{ENDING}`"),
-    )
+    Refusal::new(Code::NameSpelling, format!("`{text}` does not end in `{ENDING}`"))
 }

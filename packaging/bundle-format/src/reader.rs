@@ -45,11 +45,7 @@ impl<R: Read> Opened<R> {
             return Err(Refusal::new(Code::NameMismatch, why));
         }
         source.expect_end(file_len(source.at(), &manifest));
-        Ok(Self {
-            source,
-            manifest,
-            signers,
-        })
+        Ok(Self { source, manifest, signers })
     }
 
     /// The verified manifest.
@@ -70,27 +66,19 @@ impl<R: Read> Opened<R> {
     /// Passes over the scripts, verifying them, and reads the index of the slot image.
     pub fn image(mut self) -> Result<Image<R>, Refusal> {
         let document = self.manifest.document();
-        let digests: Vec<Digest> = document
-            .checks
-            .iter()
-            .chain(&document.migrations)
-            .map(|s| s.sha256)
-            .collect();
+        let digests: Vec<Digest> =
+            document.checks.iter().chain(&document.migrations).map(|s| s.sha256).collect();
         let mut members = self.manifest.members().into_iter();
         for (digest, member) in digests.into_iter().zip(members.by_ref()) {
             self.source.script(&member, digest)?;
         }
-        let index = members
-            .next()
-            .expect("OK because a checked manifest has one image");
+        let index = members.next().expect("OK because a checked manifest has one image");
         self.source.header(&index)?;
         let component = self.manifest.image();
         let source = &mut self.source;
         let read = Index::read(component, |buffer| source.exact(buffer))?;
         source.padding(index.size)?;
-        let payload = members
-            .next()
-            .expect("OK because an index is followed by its payload");
+        let payload = members.next().expect("OK because an index is followed by its payload");
         source.header(&payload)?;
         Ok(Image {
             source: self.source,
@@ -125,14 +113,8 @@ pub fn look(input: impl Read) -> Result<Look, Refusal> {
         file_len: file_len(source.at(), &manifest),
         signatures: signatures.iter().map(|s| s.key).collect(),
         heading: [
-            Member {
-                name: MANIFEST.to_owned(),
-                size: bytes.len() as u64,
-            },
-            Member {
-                name: SIGNATURES.to_owned(),
-                size: signature_size,
-            },
+            Member { name: MANIFEST.to_owned(), size: bytes.len() as u64 },
+            Member { name: SIGNATURES.to_owned(), size: signature_size },
         ],
         manifest,
     })
@@ -141,11 +123,7 @@ pub fn look(input: impl Read) -> Result<Look, Refusal> {
 /// The length of the file: what was read so far, the other members, and the end. It cannot
 /// overflow: a checked manifest has at most 130 members of at most 8 GiB.
 fn file_len(so_far: u64, manifest: &Manifest) -> u64 {
-    let members: u64 = manifest
-        .members()
-        .iter()
-        .map(|m| ustar::occupied(m.size))
-        .sum();
+    let members: u64 = manifest.members().iter().map(|m| ustar::occupied(m.size)).sum();
     so_far + members + ustar::END
 }
 

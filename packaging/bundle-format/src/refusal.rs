@@ -138,19 +138,12 @@ impl Refusal {
                 clean.push(c);
             }
         }
-        Self {
-            code,
-            sentence: clean,
-            source: None,
-        }
+        Self { code, sentence: clean, source: None }
     }
 
     /// The same with the I/O error that caused it.
     pub(crate) fn because(code: Code, sentence: impl AsRef<str>, source: io::Error) -> Self {
-        Self {
-            source: Some(source),
-            ..Self::new(code, sentence)
-        }
+        Self { source: Some(source), ..Self::new(code, sentence) }
     }
 
     /// The code in words, for programs: `signature-unknown-key`.
@@ -177,16 +170,8 @@ mod tests {
     fn every_code_is_one_lower_case_word_with_a_meaning_and_an_advice() {
         let mut words: Vec<_> = Code::ALL.iter().map(|c| c.word()).collect();
         for code in Code::ALL {
-            assert!(
-                code.word()
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'-'),
-                "{code:?}"
-            );
-            assert!(
-                code.meaning().ends_with('.') && !code.advice().is_empty(),
-                "{code:?}"
-            );
+            assert!(code.word().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code:?}");
+            assert!(code.meaning().ends_with('.') && !code.advice().is_empty(), "{code:?}");
         }
         words.sort_unstable();
         words.dedup();
@@ -197,11 +182,6 @@ mod tests {
     fn a_sentence_never_carries_control_characters_to_the_terminal() {
         let refusal = Refusal::new(Code::ManifestSyntax, "field \u{1b}[2J\nx");
         assert_eq!(refusal.to_string(), "field \\u{1b}[2J\\nx");
-        assert!(
-            Refusal::new(Code::NotABundle, "x".repeat(9999))
-                .to_string()
-                .len()
-                < 700
-        );
+        assert!(Refusal::new(Code::NotABundle, "x".repeat(9999)).to_string().len() < 700);
     }
 }

@@ -54,29 +54,18 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Signature>, Refusal> {
     let (lines, rest) = bytes.as_chunks::<LINE>();
     if lines.is_empty() || lines.len() > MAX_SIGNATURES || !rest.is_empty() {
         let size = bytes.len();
-        return Err(refuse(format!(
-            "{size} bytes are not 1 to {MAX_SIGNATURES} lines of {LINE}"
-        )));
+        return Err(refuse(format!("{size} bytes are not 1 to {MAX_SIGNATURES} lines of {LINE}")));
     }
     let one = |(n, line): (usize, &[u8; LINE])| {
         signature(line).ok_or_else(|| {
-            refuse(format!(
-                "line {} is not `ed25519 <key id> <signature>` in lower case",
-                n + 1
-            ))
+            refuse(format!("line {} is not `ed25519 <key id> <signature>` in lower case", n + 1))
         })
     };
     lines.iter().enumerate().map(one).collect()
 }
 
 fn signature(line: &[u8; LINE]) -> Option<Signature> {
-    let text = std::str::from_utf8(line)
-        .ok()?
-        .strip_prefix(ALGORITHM)?
-        .strip_suffix('\n')?;
+    let text = std::str::from_utf8(line).ok()?.strip_prefix(ALGORITHM)?.strip_suffix('\n')?;
     let (key, bytes) = text.split_once(' ')?;
-    Some(Signature {
-        key: KeyId::from_bytes(from_hex(key)?),
-        bytes: from_hex(bytes)?,
-    })
+    Some(Signature { key: KeyId::from_bytes(from_hex(key)?), bytes: from_hex(bytes)? })
 }

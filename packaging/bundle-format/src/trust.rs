@@ -131,11 +131,7 @@ impl Trust {
             }
             trusted.insert(id, key);
         }
-        Ok(Self {
-            keys: trusted,
-            revoked: BTreeSet::new(),
-            need,
-        })
+        Ok(Self { keys: trusted, revoked: BTreeSet::new(), need })
     }
 
     /// The same without these keys.
@@ -147,10 +143,7 @@ impl Trust {
 
     /// The keys that count: trusted and not revoked.
     pub fn key_ids(&self) -> impl Iterator<Item = KeyId> + '_ {
-        self.keys
-            .keys()
-            .copied()
-            .filter(|id| !self.revoked.contains(id))
+        self.keys.keys().copied().filter(|id| !self.revoked.contains(id))
     }
 
     /// How many distinct keys must have signed.
@@ -195,9 +188,7 @@ impl Trust {
             return Refusal::new(Code::SignatureRevokedKey, why);
         }
         if good == 0 {
-            let id = signatures
-                .first()
-                .map_or_else(|| "nobody".to_owned(), |s| s.key.to_string());
+            let id = signatures.first().map_or_else(|| "nobody".to_owned(), |s| s.key.to_string());
             let why = format!(
                 "signed by {id}, which is none of the {} trusted keys",
                 self.key_ids().count()
@@ -225,21 +216,11 @@ fn read_key(path: &PathBuf) -> Result<VerifyingKey, Refusal> {
     let text = String::from_utf8_lossy(&text);
     let key = VerifyingKey::from_public_key_pem(&text).map_err(|e| {
         let private = text.contains("PRIVATE KEY");
-        let note = if private {
-            "; it is a PRIVATE key and must not be here"
-        } else {
-            ""
-        };
-        Refusal::new(
-            Code::KeyFormat,
-            format!("{file} is not a public key ({e}){note}"),
-        )
+        let note = if private { "; it is a PRIVATE key and must not be here" } else { "" };
+        Refusal::new(Code::KeyFormat, format!("{file} is not a public key ({e}){note}"))
     })?;
     if key.is_weak() {
-        return Err(Refusal::new(
-            Code::KeyWeak,
-            format!("{file} holds a weak key"),
-        ));
+        return Err(Refusal::new(Code::KeyWeak, format!("{file} holds a weak key")));
     }
     Ok(key)
 }

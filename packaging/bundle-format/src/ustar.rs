@@ -53,11 +53,7 @@ pub(crate) fn stated_size(block: &[u8; BLOCK]) -> Option<u64> {
     if zero != [0] || !digits.iter().all(|b| (b'0'..=b'7').contains(b)) {
         return None;
     }
-    Some(
-        digits
-            .iter()
-            .fold(0, |size, digit| size * 8 + u64::from(digit - b'0')),
-    )
+    Some(digits.iter().fold(0, |size, digit| size * 8 + u64::from(digit - b'0')))
 }
 
 /// The name a header states, for messages only.

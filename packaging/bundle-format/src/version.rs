@@ -64,10 +64,7 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let refuse = |why: &str| {
-            Err(Refusal::new(
-                Code::VersionSpelling,
-                format!("`{text}` is not a version: {why}"),
-            ))
+            Err(Refusal::new(Code::VersionSpelling, format!("`{text}` is not a version: {why}")))
         };
         let mut parts = [0_u16; 4];
         let mut count = 0;
@@ -115,19 +112,13 @@ impl FromStr for Release {
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let refuse = |why: &str| {
-            Err(Refusal::new(
-                Code::VersionSpelling,
-                format!("`{text}` is not a release: {why}"),
-            ))
+            Err(Refusal::new(Code::VersionSpelling, format!("`{text}` is not a release: {why}")))
         };
         let Some((version, build)) = text.split_once('-') else {
             return refuse("no build number; it looks like 7.4.2-90");
         };
         match number(build) {
-            Some(build) => Ok(Self {
-                version: version.parse()?,
-                build,
-            }),
+            Some(build) => Ok(Self { version: version.parse()?, build }),
             None => refuse("the build is not a number from 0 to 4294967295 written plainly"),
         }
     }
@@ -189,15 +180,8 @@ mod tests {
             let refusal = text.parse::<Version>().expect_err(text);
             assert_eq!(refusal.code(), "version-spelling", "{text}");
         }
-        for text in [
-            "7.4.2",
-            "7.4.2-",
-            "7.4.2-090",
-            "7.4.2-+1",
-            "7.4.2-4294967296",
-            "7.4-90",
-            "-1",
-        ] {
+        for text in ["7.4.2", "7.4.2-", "7.4.2-090", "7.4.2-+1", "7.4.2-4294967296", "7.4-90", "-1"]
+        {
             let refusal = text.parse::<Release>().expect_err(text);
             assert_eq!(refusal.code(), "version-spelling", "{text}");
         }
@@ -205,24 +189,11 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_by_number_and_a_missing_patch_is_zero() {
-        let written = [
-            "0.0.0",
-            "6.9.9.999",
-            "7.4.2",
-            "7.4.2.1",
-            "7.4.2.10",
-            "7.4.10",
-            "7.10.0",
-        ];
-        let read: Vec<Version> = written
-            .iter()
-            .map(|t| t.parse().expect("a version"))
-            .collect();
+        let written = ["0.0.0", "6.9.9.999", "7.4.2", "7.4.2.1", "7.4.2.10", "7.4.10", "7.10.0"];
+        let read: Vec<Version> = written.iter().map(|t| t.parse().expect("a version")).collect();
         assert!(read.is_sorted_by(|a, b| a < b), "{read:?}");
-        let (old, new): (Release, Release) = (
-            "7.4.2-90".parse().expect("a release"),
-            "7.4.2-172".parse().expect("a release"),
-        );
+        let (old, new): (Release, Release) =
+            ("7.4.2-90".parse().expect("a release"), "7.4.2-172".parse().expect("a release"));
         assert!(old < new && old < "7.4.2.1-1".parse().expect("a release"));
         assert_eq!(
             (read[3].train(), read[3].maintenance(), read[3].patch()),

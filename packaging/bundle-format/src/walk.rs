@@ -35,11 +35,7 @@ pub(crate) struct Source<R> {
 impl<R: Read> Source<R> {
     /// A walk from the beginning.
     pub(crate) fn new(input: R) -> Self {
-        Self {
-            input,
-            at: 0,
-            end: None,
-        }
+        Self { input, at: 0, end: None }
     }
 
     /// How many bytes were read.
@@ -176,10 +172,7 @@ impl<R: Read> Source<R> {
         let length = usize::try_from(ustar::padding(size)).expect("OK because it is below 512");
         self.exact(&mut padding[..length])?;
         if padding.iter().any(|byte| *byte != 0) {
-            let why = format!(
-                "the {length} bytes of padding before byte {} are not zero",
-                self.at
-            );
+            let why = format!("the {length} bytes of padding before byte {} are not zero", self.at);
             return Err(Refusal::new(Code::MemberPadding, why));
         }
         Ok(())
@@ -209,11 +202,7 @@ fn same_name(name: &str, block: &[u8; ustar::BLOCK]) -> Result<(), Refusal> {
     if stated == name {
         return Ok(());
     }
-    let found = if stated.is_empty() {
-        "nothing".to_owned()
-    } else {
-        format!("`{stated}`")
-    };
+    let found = if stated.is_empty() { "nothing".to_owned() } else { format!("`{stated}`") };
     let why = format!("{found} stands where `{name}` must be");
     Err(Refusal::new(Code::MemberUnexpected, why))
 }
@@ -229,8 +218,5 @@ fn not_a_bundle(block: &[u8; ustar::BLOCK]) -> Refusal {
         [0, ..] => "it begins with zeros".to_owned(),
         _ => format!("its first member is not `{MANIFEST}`"),
     };
-    Refusal::new(
-        Code::NotABundle,
-        format!("the file is not a bundle: {what}"),
-    )
+    Refusal::new(Code::NotABundle, format!("the file is not a bundle: {what}"))
 }

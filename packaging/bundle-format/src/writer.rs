@@ -72,15 +72,9 @@ impl<W: Write> BundleWriter<W> {
         let checked = Manifest::parse(manifest).map_err(invalid)?;
         let lines = signature::print(signatures);
         signature::parse(&lines).map_err(invalid)?;
-        let mut writer = Self {
-            out,
-            members: checked.members().into_iter(),
-        };
+        let mut writer = Self { out, members: checked.members().into_iter() };
         for (name, content) in [(MANIFEST, manifest), (SIGNATURES, &lines)] {
-            let member = Member {
-                name: name.to_owned(),
-                size: content.len() as u64,
-            };
+            let member = Member { name: name.to_owned(), size: content.len() as u64 };
             writer.write(&member, &mut &*content)?;
         }
         Ok(writer)
@@ -111,9 +105,7 @@ impl<W: Write> BundleWriter<W> {
     fn write(&mut self, member: &Member, content: &mut dyn Read) -> io::Result<()> {
         let Member { name, size } = member;
         let wrong = |found: u64| {
-            io::Error::other(format!(
-                "{name} has {found} bytes or more, announced were {size}"
-            ))
+            io::Error::other(format!("{name} has {found} bytes or more, announced were {size}"))
         };
         let header = ustar::header(name, *size).ok_or_else(|| wrong(*size))?;
         self.out.write_all(&header)?;

@@ -9,12 +9,7 @@ use bundle_format::writer::Packed;
 use bundles::{CHUNK, parts_of, read};
 
 fn raw() -> Vec<u8> {
-    b"configuration "
-        .iter()
-        .copied()
-        .cycle()
-        .take(CHUNK)
-        .collect()
+    b"configuration ".iter().copied().cycle().take(CHUNK).collect()
 }
 
 /// Reads a bundle of one chunk that is stored like this; gives the refusal's code and sentence.
@@ -28,9 +23,7 @@ fn outcome_of(stored: &[u8], raw: &[u8]) -> Result<(), (String, String)> {
         sha256: Digest::of(chunk),
         hints: packer.pack(chunk).expect("memory").hints,
     });
-    read(&parts.bundle())
-        .map(|_| ())
-        .map_err(|e| (e.code().to_owned(), e.to_string()))
+    read(&parts.bundle()).map(|_| ()).map_err(|e| (e.code().to_owned(), e.to_string()))
 }
 
 fn frame() -> Vec<u8> {
@@ -75,10 +68,7 @@ fn a_window_above_the_limit_is_refused_before_memory_is_asked_for() {
 #[test]
 fn a_frame_that_asks_for_a_dictionary_is_refused() {
     check(&handmade(&[&[0xa1, 7][..], &SIZE].concat()), "dictionary");
-    check(
-        &handmade(&[&[0xa3, 7, 0, 0, 0][..], &SIZE].concat()),
-        "dictionary",
-    );
+    check(&handmade(&[&[0xa3, 7, 0, 0, 0][..], &SIZE].concat()), "dictionary");
 }
 
 #[test]
@@ -109,14 +99,8 @@ fn concatenated_frames_and_trailing_bytes_are_refused() {
 #[test]
 fn a_content_size_that_lies_or_is_missing_is_refused() {
     check(&handmade(&[0xa0, 1, 0, 1, 0]), "states 65537 bytes");
-    check(
-        &handmade(&[0xa0, 255, 255, 255, 255]),
-        "states 4294967295 bytes",
-    );
-    check(
-        &handmade(&[0xe0, 255, 255, 255, 255, 255, 255, 255, 255]),
-        "states",
-    );
+    check(&handmade(&[0xa0, 255, 255, 255, 255]), "states 4294967295 bytes");
+    check(&handmade(&[0xe0, 255, 255, 255, 255, 255, 255, 255, 255]), "states");
     check(&handmade(&[0x00, 0x38]), "does not state");
     // The header says the right size, the blocks give less.
     let mut short = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &SIZE].concat();
@@ -132,11 +116,7 @@ fn a_content_size_that_lies_or_is_missing_is_refused() {
 fn a_cut_frame_is_refused_at_every_length() {
     let whole = frame();
     for length in 1..whole.len() {
-        assert_eq!(
-            outcome(&whole[..length]).expect_err("refused").0,
-            "chunk-frame",
-            "{length}"
-        );
+        assert_eq!(outcome(&whole[..length]).expect_err("refused").0, "chunk-frame", "{length}");
     }
 }
 

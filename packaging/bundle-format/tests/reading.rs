@@ -50,10 +50,7 @@ fn members_of_another_size_than_announced_are_not_written() {
         writer.member(&mut &content[..]).expect_err("another size");
     }
     let begun = BundleWriter::begin(Vec::new(), &manifest, &[signature]);
-    begun
-        .expect("a good manifest")
-        .finish()
-        .expect_err("members are missing");
+    begun.expect("a good manifest").finish().expect_err("members are missing");
 }
 
 #[test]
@@ -110,21 +107,11 @@ fn a_bundle_cut_anywhere_is_truncated() {
     let bundle = parts().bundle();
     let mut cuts: Vec<usize> = (0..bundle.len()).step_by(997).collect();
     for (at, _, size) in members(&bundle) {
-        for border in [
-            at,
-            at + 512,
-            at + 512 + size,
-            at + 512 + size.next_multiple_of(512),
-        ] {
+        for border in [at, at + 512, at + 512 + size, at + 512 + size.next_multiple_of(512)] {
             cuts.extend([border.saturating_sub(1), border, border + 1]);
         }
     }
-    cuts.extend([
-        bundle.len() - 1024,
-        bundle.len() - 513,
-        bundle.len() - 512,
-        bundle.len() - 1,
-    ]);
+    cuts.extend([bundle.len() - 1024, bundle.len() - 513, bundle.len() - 512, bundle.len() - 1]);
     for cut in cuts.into_iter().filter(|cut| *cut < bundle.len()) {
         assert_eq!(refused(&bundle[..cut]), "bundle-truncated", "cut at {cut}");
     }
@@ -156,22 +143,9 @@ fn looking_verifies_nothing_and_says_the_same_as_reading() {
     assert_eq!(seen.file_len, bundle.len() as u64);
     assert_eq!(seen.manifest.bundle_name(), name());
     assert_eq!(seen.signatures.len(), 1);
-    let all: Vec<_> = seen
-        .heading
-        .iter()
-        .cloned()
-        .chain(seen.manifest.members())
-        .collect();
-    let other: Vec<_> = members(&bundle)
-        .into_iter()
-        .map(|(_, n, s)| (n, s as u64))
-        .collect();
-    assert_eq!(
-        all.into_iter()
-            .map(|m| (m.name, m.size))
-            .collect::<Vec<_>>(),
-        other
-    );
+    let all: Vec<_> = seen.heading.iter().cloned().chain(seen.manifest.members()).collect();
+    let other: Vec<_> = members(&bundle).into_iter().map(|(_, n, s)| (n, s as u64)).collect();
+    assert_eq!(all.into_iter().map(|m| (m.name, m.size)).collect::<Vec<_>>(), other);
     assert_eq!(refused(&bundle), "signature-unknown-key");
 }
 
@@ -179,34 +153,20 @@ fn looking_verifies_nothing_and_says_the_same_as_reading() {
 fn the_kind_decides_the_word_of_the_name() {
     for (kind, letters, expected) in [
         (Kind::Major, None, "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar"),
-        (
-            Kind::Maintenance,
-            None,
-            "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar",
-        ),
+        (Kind::Maintenance, None, "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar"),
         (Kind::Patch, None, "Acme_SGW_Patch-7.4.2-90.sh.REL.tar"),
-        (
-            Kind::Hotfix,
-            Some("HL"),
-            "Acme_SGW_Hotfix_HL-7.4.2-90.sh.REL.tar",
-        ),
+        (Kind::Hotfix, Some("HL"), "Acme_SGW_Hotfix_HL-7.4.2-90.sh.REL.tar"),
     ] {
         let mut document = bundles::document();
         document.kind = kind;
         document.hotfix = letters.map(|l| l.parse().expect("letters"));
         let manifest = Manifest::check(document).expect("a good document");
-        assert_eq!(
-            manifest.bundle_name(),
-            expected.parse::<BundleName>().expect("a name")
-        );
+        assert_eq!(manifest.bundle_name(), expected.parse::<BundleName>().expect("a name"));
         assert_eq!(manifest.bundle_name().to_string(), expected);
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "other programs are the other reading"
-)]
+#[expect(clippy::disallowed_methods, reason = "other programs are the other reading")]
 fn other_program(package: &str, program: &str, args: &[&str], input: &[u8]) -> (bool, Vec<u8>) {
     let child = std::process::Command::new(program)
         .args(args)
@@ -218,10 +178,7 @@ fn other_program(package: &str, program: &str, args: &[&str], input: &[u8]) -> (
     let input = input.to_vec();
     let feeder = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().expect("it ends");
-    feeder
-        .join()
-        .expect("no panic")
-        .expect("it reads everything");
+    feeder.join().expect("no panic").expect("it reads everything");
     (output.status.success(), output.stdout)
 }
 
@@ -231,14 +188,8 @@ fn gnu_tar_lists_the_same_members() {
     let (good, listing) = other_program("tar", "tar", &["tvf", "-"], &bundle);
     let listing = String::from_utf8(listing).expect("text");
     assert!(good, "{listing}");
-    let names: Vec<_> = listing
-        .lines()
-        .filter_map(|l| l.split_whitespace().last())
-        .collect();
-    let ours: Vec<_> = members(&bundle)
-        .into_iter()
-        .map(|(_, name, _)| name)
-        .collect();
+    let names: Vec<_> = listing.lines().filter_map(|l| l.split_whitespace().last()).collect();
+    let ours: Vec<_> = members(&bundle).into_iter().map(|(_, name, _)| name).collect();
     assert_eq!(names, ours);
 }
 

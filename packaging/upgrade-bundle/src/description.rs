@@ -75,11 +75,8 @@ impl Description {
     /// A maintenance release for one model with the platform's name, over any version up to its
     /// own, dated 1970; change what should differ.
     pub fn new(platform: Platform, release: Release) -> Self {
-        let from = FromRange {
-            min: Version::new(0, 0, 0, 0),
-            max: release.version,
-            except: vec![],
-        };
+        let from =
+            FromRange { min: Version::new(0, 0, 0, 0), max: release.version, except: vec![] };
         Self {
             product: platform.to_string(),
             models: vec![platform.to_string()],
@@ -115,11 +112,7 @@ pub struct ImageOptions {
 
 impl Default for ImageOptions {
     fn default() -> Self {
-        Self {
-            name: "rootfs".to_owned(),
-            chunk_size: DEFAULT_CHUNK_SIZE,
-            level: DEFAULT_LEVEL,
-        }
+        Self { name: "rootfs".to_owned(), chunk_size: DEFAULT_CHUNK_SIZE, level: DEFAULT_LEVEL }
     }
 }
 
@@ -130,11 +123,7 @@ impl ImageOptions {
             return Ok(());
         }
         let possible = format!("from {} to {}", LEVELS.start(), LEVELS.end());
-        Err(Failure::Option {
-            what: "level",
-            value: self.level.into(),
-            possible,
-        })
+        Err(Failure::Option { what: "level", value: self.level.into(), possible })
     }
 }
 
@@ -208,23 +197,13 @@ pub fn load_description(
     let text = read(path, "read", MAX_DESCRIPTION)?;
     let text = String::from_utf8(text).map_err(|e| {
         let (line, column) = place(e.as_bytes(), e.utf8_error().valid_up_to());
-        Failure::Description {
-            path: path.to_owned(),
-            line,
-            column,
-            what: "not UTF-8".to_owned(),
-        }
+        Failure::Description { path: path.to_owned(), line, column, what: "not UTF-8".to_owned() }
     })?;
     let written: Written = toml::from_str(&text).map_err(|e| {
         let (line, column) = place(text.as_bytes(), e.span().map_or(0, |span| span.start));
         // Some messages have several lines; an error of ours is one.
         let what = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        Failure::Description {
-            path: path.to_owned(),
-            line,
-            column,
-            what,
-        }
+        Failure::Description { path: path.to_owned(), line, column, what }
     })?;
     let created = created(path, written.created, source_date_epoch)?;
     let base = path.parent().unwrap_or(Path::new(""));
@@ -238,10 +217,7 @@ pub fn load_description(
         product: written.product,
         platform: written.platform,
         models: written.models,
-        release: Release {
-            version: written.version,
-            build: written.build,
-        },
+        release: Release { version: written.version, build: written.build },
         kind: written.kind,
         hotfix: written.hotfix,
         from: written.from,
@@ -277,13 +253,9 @@ fn created(
         });
     }
     let Some(value) = epoch else {
-        return Err(Failure::Undated {
-            path: path.to_owned(),
-        });
+        return Err(Failure::Undated { path: path.to_owned() });
     };
-    value.parse().map_err(|_| Failure::Epoch {
-        value: value.to_owned(),
-    })
+    value.parse().map_err(|_| Failure::Epoch { value: value.to_owned() })
 }
 
 fn scripts(base: &Path, written: Vec<WrittenScript>) -> Result<Vec<ScriptSource>, Failure> {
@@ -291,17 +263,9 @@ fn scripts(base: &Path, written: Vec<WrittenScript>) -> Result<Vec<ScriptSource>
     // One more than possible, so that the manifest's check says how many there may be.
     for script in written.into_iter().take(MAX_SCRIPTS + 1) {
         let path = base.join(&script.path);
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let content = read(&path, "read", MAX_SCRIPT)?;
-        scripts.push(ScriptSource {
-            name,
-            content,
-            recovery: script.recovery,
-        });
+        scripts.push(ScriptSource { name, content, recovery: script.recovery });
     }
     scripts.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(scripts)
@@ -313,10 +277,7 @@ fn read(path: &Path, verb: &'static str, limit: u64) -> Result<Vec<u8>, Failure>
         .and_then(|file| file.take(limit + 1).read_to_end(&mut content))
         .map_err(Failure::file(verb, path))?;
     if content.len() as u64 > limit {
-        return Err(Failure::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
+        return Err(Failure::TooLarge { path: path.to_owned(), limit });
     }
     Ok(content)
 }
@@ -332,12 +293,6 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 fn place(text: &[u8], at: usize) -> (usize, usize) {
     let before = &text[..at.min(text.len())];
     let line = before.split(|b| *b == b'\n').count();
-    let start = before
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(0, |n| n + 1);
-    (
-        line,
-        String::from_utf8_lossy(&before[start..]).chars().count() + 1,
-    )
+    let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+    (line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
 }

@@ -119,11 +119,7 @@ impl Failure {
     /// A failure to do `verb` with the file.
     pub(crate) fn file(verb: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::File {
-            verb,
-            path: path.clone(),
-            source,
-        }
+        move |source| Self::File { verb, path: path.clone(), source }
     }
 
     /// The code in words.

@@ -58,9 +58,7 @@ impl SigningKey {
             .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_string(&mut text))
             .map_err(Failure::file("read the private key", path))?;
         let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&text);
-        key.map(Self).map_err(|_| Failure::Key {
-            path: path.to_owned(),
-        })
+        key.map(Self).map_err(|_| Failure::Key { path: path.to_owned() })
     }
 
     /// The id of its public half.
@@ -75,32 +73,21 @@ impl SigningKey {
 
     /// Signs the bytes of a manifest.
     pub fn sign(&self, manifest: &[u8]) -> Signature {
-        Signature {
-            key: self.id(),
-            bytes: self.0.sign(&signing_message(manifest)).to_bytes(),
-        }
+        Signature { key: self.id(), bytes: self.0.sign(&signing_message(manifest)).to_bytes() }
     }
 }
 
 /// Makes a key and writes `<prefix>.key` and `<prefix>.pem`; a directory gets `bundle.key` and
 /// `bundle.pem`. Returns the key and the two paths.
 pub fn keygen(out: &Path) -> Result<(SigningKey, PathBuf, PathBuf), Failure> {
-    let prefix = if out.is_dir() {
-        out.join(DEFAULT_NAME)
-    } else {
-        out.to_owned()
-    };
+    let prefix = if out.is_dir() { out.join(DEFAULT_NAME) } else { out.to_owned() };
     // `with_extension` would eat what follows a dot in the prefix.
     let with = |ending: &str| PathBuf::from(format!("{}{ending}", prefix.display()));
     let (private, public) = (with(".key"), with(".pem"));
     let key = SigningKey::generate()?;
-    let pair = KeypairBytes {
-        secret_key: key.0.to_bytes(),
-        public_key: None,
-    };
-    let private_pem = pair
-        .to_pkcs8_pem(LineEnding::LF)
-        .expect("OK because 32 bytes always have an encoding");
+    let pair = KeypairBytes { secret_key: key.0.to_bytes(), public_key: None };
+    let private_pem =
+        pair.to_pkcs8_pem(LineEnding::LF).expect("OK because 32 bytes always have an encoding");
     let public_pem = key
         .public()
         .to_public_key_pem(LineEnding::LF)
@@ -116,33 +103,22 @@ pub fn keygen(out: &Path) -> Result<(SigningKey, PathBuf, PathBuf), Failure> {
 }
 
 fn create(path: &Path, content: &[u8], mode: u32) -> Result<(), Failure> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let mut file = match file {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(Failure::KeyExists {
-                path: path.to_owned(),
-            });
+            return Err(Failure::KeyExists { path: path.to_owned() });
         }
         Err(e) => return Err(Failure::file("create", path)(e)),
     };
-    file.write_all(content)
-        .and_then(|()| file.sync_all())
-        .map_err(|e| {
-            discard(path);
-            Failure::file("write", path)(e)
-        })
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(|e| {
+        discard(path);
+        Failure::file("write", path)(e)
+    })
 }
 
 /// Removes a file that this process has just created.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the maker runs on a build host, not on a device"
-)]
+#[expect(clippy::disallowed_methods, reason = "the maker runs on a build host, not on a device")]
 fn discard(path: &Path) {
     // The first failure is the one to report.
     let _ = fs::remove_file(path);

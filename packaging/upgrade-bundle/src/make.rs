@@ -41,10 +41,7 @@ pub fn build(
 ) -> Result<Built, Failure> {
     let keys: BTreeMap<KeyId, &SigningKey> = keys.iter().map(|key| (key.id(), key)).collect();
     if !(1..=MAX_SIGNATURES).contains(&keys.len()) {
-        return Err(Failure::KeyCount {
-            given: keys.len(),
-            most: MAX_SIGNATURES,
-        });
+        return Err(Failure::KeyCount { given: keys.len(), most: MAX_SIGNATURES });
     }
     // What is wrong with the description should be said before the image is packed, not after.
     description.check()?;
@@ -55,21 +52,13 @@ pub fn build(
 
     let mut writer = BundleWriter::begin(out, &bytes, &signatures).map_err(Failure::Write)?;
     for script in description.checks.iter().chain(&description.migrations) {
-        writer
-            .member(&mut &script.content[..])
-            .map_err(Failure::Write)?;
+        writer.member(&mut &script.content[..]).map_err(Failure::Write)?;
     }
-    writer
-        .member(&mut &packed.index[..])
-        .map_err(Failure::Write)?;
+    writer.member(&mut &packed.index[..]).map_err(Failure::Write)?;
     spool.seek(SeekFrom::Start(0)).map_err(Failure::Write)?;
     writer.member(&mut spool).map_err(Failure::Write)?;
     writer.finish().map_err(Failure::Write)?;
-    Ok(Built {
-        name: manifest.bundle_name(),
-        signers: keys.into_keys().collect(),
-        manifest,
-    })
+    Ok(Built { name: manifest.bundle_name(), signers: keys.into_keys().collect(), manifest })
 }
 
 impl Description {
@@ -84,17 +73,8 @@ impl Description {
 fn placeholder() -> PackedImage {
     let zeros = Digest::of(&[0; 4096]);
     let mut index = IndexBuilder::new();
-    index.push(&Packed {
-        stored: Vec::new(),
-        sha256: zeros,
-        hints: vec![[0; 8]],
-    });
-    PackedImage {
-        raw_size: 4096,
-        raw_sha256: zeros,
-        stored_size: 0,
-        index: index.into_bytes(),
-    }
+    index.push(&Packed { stored: Vec::new(), sha256: zeros, hints: vec![[0; 8]] });
+    PackedImage { raw_size: 4096, raw_sha256: zeros, stored_size: 0, index: index.into_bytes() }
 }
 
 fn document(description: &Description, packed: &PackedImage) -> Document {
@@ -109,10 +89,7 @@ fn document(description: &Description, packed: &PackedImage) -> Document {
         raw_sha256: packed.raw_sha256,
         index_sha256: Digest::of(&packed.index),
         index_size: packed.index.len() as u64,
-        version: Release {
-            version: d.release.version,
-            build: d.release.build,
-        },
+        version: Release { version: d.release.version, build: d.release.build },
     };
     Document {
         format: FORMAT,
@@ -127,10 +104,7 @@ fn document(description: &Description, packed: &PackedImage) -> Document {
         floors: d.floors.clone(),
         peer_min: d.peer_min,
         may_revert: d.may_revert,
-        legs: vec![Leg {
-            components: vec![image.name.clone()],
-            can_be_undone: true,
-        }],
+        legs: vec![Leg { components: vec![image.name.clone()], can_be_undone: true }],
         components: vec![image],
         checks: d.checks.iter().map(script).collect(),
         migrations: d.migrations.iter().map(script).collect(),

@@ -45,11 +45,7 @@ impl Output {
             }
             Err(e) => return Err(Failure::file("create a file in", directory)(e)),
         };
-        Ok(Self {
-            file,
-            temporary,
-            directory: directory.to_owned(),
-        })
+        Ok(Self { file, temporary, directory: directory.to_owned() })
     }
 
     /// The file to write to.
@@ -61,9 +57,7 @@ impl Output {
     pub fn publish(self, name: &str, replace: Replace) -> Result<PathBuf, Failure> {
         let path = self.directory.join(name);
         let write = Failure::file("write", &path);
-        self.file
-            .set_permissions(Permissions::from_mode(0o644))
-            .map_err(&write)?;
+        self.file.set_permissions(Permissions::from_mode(0o644)).map_err(&write)?;
         self.file.sync_all().map_err(&write)?;
         let aside = self.directory.join(format!(".{name}.new"));
         let first = match replace {
@@ -115,18 +109,12 @@ fn link(file: &File, temporary: Option<TempPath>, path: &Path) -> io::Result<()>
     Ok(())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the maker runs on a build host, not on a device"
-)]
+#[expect(clippy::disallowed_methods, reason = "the maker runs on a build host, not on a device")]
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the maker runs on a build host, not on a device"
-)]
+#[expect(clippy::disallowed_methods, reason = "the maker runs on a build host, not on a device")]
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),

@@ -35,18 +35,13 @@ pub struct Workshop<'a> {
 impl Default for Workshop<'_> {
     fn default() -> Self {
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self {
-            threads,
-            progress: &|_| {},
-        }
+        Self { threads, progress: &|_| {} }
     }
 }
 
 impl std::fmt::Debug for Workshop<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Workshop")
-            .field("threads", &self.threads)
-            .finish_non_exhaustive()
+        f.debug_struct("Workshop").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 
@@ -133,10 +128,7 @@ fn work(level: i32, todo: &Receiver<Vec<u8>>, done: &SyncSender<io::Result<Done>
         }
     };
     for raw in todo {
-        let result = packer.pack(&raw).map(|packed| Done {
-            raw: raw.len() as u64,
-            packed,
-        });
+        let result = packer.pack(&raw).map(|packed| Done { raw: raw.len() as u64, packed });
         if done.send(result).is_err() {
             return;
         }
@@ -159,9 +151,7 @@ fn collect(
     for result in results.iter().cycle() {
         let Ok(done) = result.recv() else { break };
         let done = done.map_err(Failure::Write)?;
-        spool
-            .write_all(&done.packed.stored)
-            .map_err(Failure::Write)?;
+        spool.write_all(&done.packed.stored).map_err(Failure::Write)?;
         index.push(&done.packed);
         if index.stored_size() > MAX_STORED {
             return Err(Failure::StoredSize { most: MAX_STORED });

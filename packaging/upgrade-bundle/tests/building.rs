@@ -17,11 +17,7 @@ use desk::{Desk, Ended, NAME, RELEASE, image};
 fn a_bundle_is_built_inspected_and_verified() {
     let desk = Desk::new();
     let built = desk.build(&["--json"]);
-    assert_eq!(
-        (built.code, built.err.as_str()),
-        (0, ""),
-        "no progress without a terminal"
-    );
+    assert_eq!((built.code, built.err.as_str()), (0, ""), "no progress without a terminal");
     let json = built.json();
     assert_eq!(json["path"], format!("out/{NAME}"));
     assert_eq!(json["manifest"]["licence"], "Use it well.\n");
@@ -29,19 +25,12 @@ fn a_bundle_is_built_inspected_and_verified() {
     assert_eq!(desk.left_in_out(), [NAME]);
     let file = format!("out/{NAME}");
     assert_eq!(json["size"], desk.read(&file).len());
-    let mode = fs::metadata(desk.path(&file))
-        .expect("it is there")
-        .permissions()
-        .mode();
+    let mode = fs::metadata(desk.path(&file)).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o644);
 
     let verified = desk.run(&["verify", &file, "--keys", "."]);
     assert_eq!(verified.code, 0, "{}", verified.err);
-    assert!(
-        verified.out.starts_with("verified: everything"),
-        "{}",
-        verified.out
-    );
+    assert!(verified.out.starts_with("verified: everything"), "{}", verified.out);
     let json = desk.run(&["verify", &file, "--keys", ".", "--json"]).json();
     assert_eq!(json["verified"]["content"], true);
 }
@@ -70,38 +59,23 @@ fn a_bundle_is_replaced_only_when_asked_and_a_key_never() {
     desk.build(&[]).refused(1, "bundle-exists");
     assert!(before == desk.read(&format!("out/{NAME}")));
     let key = desk.read("vendor.key");
-    desk.run(&["keygen", "--out", "vendor"])
-        .refused(1, "key-exists");
+    desk.run(&["keygen", "--out", "vendor"]).refused(1, "key-exists");
     desk.remove("vendor.pem");
-    desk.run(&["keygen", "--out", "vendor"])
-        .refused(1, "key-exists");
-    assert!(
-        !desk.path("vendor.pem").exists(),
-        "no public half of a key that was not written"
-    );
+    desk.run(&["keygen", "--out", "vendor"]).refused(1, "key-exists");
+    assert!(!desk.path("vendor.pem").exists(), "no public half of a key that was not written");
     assert_eq!(key, desk.read("vendor.key"));
 }
 
 #[test]
 fn openssl_reads_our_keys_and_we_read_its() {
     let desk = Desk::new();
-    let mode = fs::metadata(desk.path("vendor.key"))
-        .expect("it is there")
-        .permissions()
-        .mode();
+    let mode = fs::metadata(desk.path("vendor.key")).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     desk.openssl(&["pkey", "-in", "vendor.key", "-pubout", "-out", "again.pem"]);
     assert_eq!(desk.read("again.pem"), desk.read("vendor.pem"));
     fs::create_dir(desk.path("keys")).expect("new");
     desk.openssl(&["genpkey", "-algorithm", "ed25519", "-out", "theirs.key"]);
-    desk.openssl(&[
-        "pkey",
-        "-in",
-        "theirs.key",
-        "-pubout",
-        "-out",
-        "keys/theirs.pem",
-    ]);
+    desk.openssl(&["pkey", "-in", "theirs.key", "-pubout", "-out", "keys/theirs.pem"]);
     assert_eq!(desk.build(&["--key", "theirs.key"]).code, 0);
     let file = format!("out/{NAME}");
     let verified = desk.run(&["verify", &file, "--keys", "keys"]);
@@ -114,43 +88,13 @@ fn openssl_reads_our_keys_and_we_read_its() {
 fn a_wrong_description_is_refused_with_line_and_column() {
     let desk = Desk::new();
     for (from, to, code, place) in [
-        (
-            "build = 90",
-            "biuld = 90",
-            "description-syntax",
-            "line 6, column 1",
-        ),
-        (
-            "\"7.4.2\"",
-            "\"7.4.2.0\"",
-            "description-syntax",
-            "line 5, column 11",
-        ),
-        (
-            "[floors]",
-            "[floors]\ncompanion = 1",
-            "description-syntax",
-            "line 17, column 1",
-        ),
-        (
-            "level = 3",
-            "level = 3\nlevel = 4",
-            "description-syntax",
-            "line 22, column 1",
-        ),
-        (
-            "\"2026-01-31T12:00:00Z\"",
-            "\"yesterday\"",
-            "description-syntax",
-            "line 8, column 11",
-        ),
+        ("build = 90", "biuld = 90", "description-syntax", "line 6, column 1"),
+        ("\"7.4.2\"", "\"7.4.2.0\"", "description-syntax", "line 5, column 11"),
+        ("[floors]", "[floors]\ncompanion = 1", "description-syntax", "line 17, column 1"),
+        ("level = 3", "level = 3\nlevel = 4", "description-syntax", "line 22, column 1"),
+        ("\"2026-01-31T12:00:00Z\"", "\"yesterday\"", "description-syntax", "line 8, column 11"),
         ("level = 3", "level = 99", "image-option", "level is 99"),
-        (
-            "level = 3",
-            "chunk_size = 1000",
-            "manifest-value",
-            "chunks of 1000 bytes",
-        ),
+        ("level = 3", "chunk_size = 1000", "manifest-value", "chunks of 1000 bytes"),
         ("010_space.sh", "space.sh", "file-missing", "space.sh"),
         ("created", "#", "description-undated", "SOURCE_DATE_EPOCH"),
         ("rootfs.img", "nothere.img", "file-missing", "nothere.img"),
@@ -166,32 +110,12 @@ fn a_wrong_description_is_refused_with_line_and_column() {
 #[test]
 fn the_date_of_the_environment_is_used_when_the_description_has_none() {
     let desk = Desk::new();
-    desk.write(
-        "release.toml",
-        RELEASE.replacen("created", "#", 1).as_bytes(),
-    );
+    desk.write("release.toml", RELEASE.replacen("created", "#", 1).as_bytes());
     let mut command = desk.command(env!("CARGO_BIN_EXE_upgrade-bundle"));
-    command.args([
-        "build",
-        "release.toml",
-        "--key",
-        "vendor.key",
-        "--out",
-        "out",
-        "--json",
-    ]);
-    let output = command
-        .env("SOURCE_DATE_EPOCH", "1700000000")
-        .output()
-        .expect("it starts");
-    assert_eq!(
-        Ended::from(output).json()["manifest"]["created"],
-        1_700_000_000
-    );
-    let output = command
-        .env("SOURCE_DATE_EPOCH", "soon")
-        .output()
-        .expect("it starts");
+    command.args(["build", "release.toml", "--key", "vendor.key", "--out", "out", "--json"]);
+    let output = command.env("SOURCE_DATE_EPOCH", "1700000000").output().expect("it starts");
+    assert_eq!(Ended::from(output).json()["manifest"]["created"], 1_700_000_000);
+    let output = command.env("SOURCE_DATE_EPOCH", "soon").output().expect("it starts");
     Ended::from(output).refused(1, "source-date-epoch");
 }
 
@@ -217,21 +141,11 @@ fn a_killed_build_leaves_nothing_behind() {
     mkfifo(&desk.path("rootfs.img"), Mode::S_IRWXU).expect("a pipe");
     for signal in [Signal::SIGINT, Signal::SIGKILL] {
         let mut command = desk.command(env!("CARGO_BIN_EXE_upgrade-bundle"));
-        command.args([
-            "build",
-            "release.toml",
-            "--key",
-            "vendor.key",
-            "--out",
-            "out",
-        ]);
+        command.args(["build", "release.toml", "--key", "vendor.key", "--out", "out"]);
         let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
-        let pipe = fs::OpenOptions::new()
-            .write(true)
-            .open(desk.path("rootfs.img"));
+        let pipe = fs::OpenOptions::new().write(true).open(desk.path("rootfs.img"));
         let mut pipe = pipe.expect("the build reads it");
-        pipe.write_all(&image(8 * 1024 * 1024))
-            .expect("the build reads it");
+        pipe.write_all(&image(8 * 1024 * 1024)).expect("the build reads it");
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
         kill(pid, signal).expect("it runs");
         let ended = child.wait().expect("it ends");
@@ -245,19 +159,11 @@ fn usage_errors_end_with_2_and_help_with_0() {
     let desk = Desk::new();
     assert_eq!(desk.run(&["build", "release.toml"]).code, 2);
     assert_eq!(desk.run(&["frobnicate"]).code, 2);
-    assert_eq!(
-        desk.run(&["verify", "x", "--keys", ".", "--signatures", "0"])
-            .code,
-        2
-    );
+    assert_eq!(desk.run(&["verify", "x", "--keys", ".", "--signatures", "0"]).code, 2);
     let help = desk.run(&["build", "--help"]);
     assert_eq!(help.code, 0);
     let start = help.out.find("  product = ").expect("an example");
-    let example = help.out[start..]
-        .lines()
-        .map(str::trim_start)
-        .collect::<Vec<_>>()
-        .join("\n");
+    let example = help.out[start..].lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
     desk.write("release.toml", example.as_bytes());
     let built = desk.build(&[]);
     assert_eq!(built.code, 0, "the example of --help builds: {}", built.err);

@@ -31,26 +31,15 @@ fn release(text: &str) -> Release {
 }
 
 fn image() -> Image {
-    Image {
-        release: release("7.4.2-90"),
-        digest: Digest::from_bytes([7; 32]),
-        raw_size: 4096,
-    }
+    Image { release: release("7.4.2-90"), digest: Digest::from_bytes([7; 32]), raw_size: 4096 }
 }
 
 fn held() -> Held {
-    Held {
-        name: "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar".to_owned(),
-        len: 9000,
-        side: Side::Left,
-    }
+    Held { name: "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar".to_owned(), len: 9000, side: Side::Left }
 }
 
 fn origin() -> Origin {
-    Origin {
-        by: "uid 0".to_owned(),
-        from: Some(release("7.4.1-172")),
-    }
+    Origin { by: "uid 0".to_owned(), from: Some(release("7.4.1-172")) }
 }
 
 fn request(goal: Goal, file: Option<&str>) -> Request {
@@ -88,11 +77,7 @@ fn in_phase(phase: Phase) -> State {
         decided: HERE,
         forced: BTreeSet::new(),
         auto_cancel: true,
-        trial: on_trial.then_some(Trial {
-            since: Duration::from_secs(40),
-            starts: 1,
-            well: false,
-        }),
+        trial: on_trial.then_some(Trial { since: Duration::from_secs(40), starts: 1, well: false }),
         cause: matches!(phase, Phase::Failed | Phase::Reverting).then_some(Cause::Operator),
     });
     state
@@ -111,13 +96,7 @@ fn states() -> Vec<State> {
     for phase in Phase::ALL {
         let plain = in_phase(phase);
         all.push(plain.clone());
-        for goal in [
-            Goal::Fetch,
-            Goal::Check,
-            Goal::Stage,
-            Goal::Revert,
-            Goal::Repair,
-        ] {
+        for goal in [Goal::Fetch, Goal::Check, Goal::Stage, Goal::Revert, Goal::Repair] {
             all.push(with_job(plain.clone(), |job| job.goal = goal));
         }
         for source in [Source::Nothing, Source::Handed { name: "x".into() }] {
@@ -132,14 +111,10 @@ fn states() -> Vec<State> {
         all.push(with_job(plain.clone(), |job| job.image = None));
         all.push(with_job(plain.clone(), |job| job.cause = None));
         all.push(with_job(plain.clone(), |job| {
-            job.cause = Some(Cause::Stale)
+            job.cause = Some(Cause::Stale);
         }));
         for (well, starts) in [(true, 1), (false, 2)] {
-            let trial = Trial {
-                since: Duration::from_secs(40),
-                starts,
-                well,
-            };
+            let trial = Trial { since: Duration::from_secs(40), starts, well };
             all.push(with_job(plain.clone(), |job| job.trial = Some(trial)));
         }
         let mut stained = plain.clone();
@@ -150,13 +125,8 @@ fn states() -> Vec<State> {
         bare.image_b = None;
         all.push(bare);
     }
-    let elsewhere: Vec<State> = all
-        .iter()
-        .map(|s| State {
-            boot: ELSEWHERE,
-            ..s.clone()
-        })
-        .collect();
+    let elsewhere: Vec<State> =
+        all.iter().map(|s| State { boot: ELSEWHERE, ..s.clone() }).collect();
     all.extend(elsewhere);
     all
 }
@@ -167,13 +137,7 @@ fn boots() -> Vec<Boot> {
         for state in BootState::ALL.map(Some).into_iter().chain([None]) {
             for trial in [false, true] {
                 for evidence in [Evidence::None, Evidence::Panic, Evidence::Watchdog] {
-                    all.push(Boot {
-                        id: HERE,
-                        running,
-                        trial,
-                        state,
-                        evidence,
-                    });
+                    all.push(Boot { id: HERE, running, trial, state, evidence });
                 }
             }
         }
@@ -209,22 +173,14 @@ fn report(grade: Grade) -> Report {
         forceable: true,
         forced: false,
     };
-    Report {
-        rows: vec![row],
-        release: None,
-        at: 0,
-    }
+    Report { rows: vec![row], release: None, at: 0 }
 }
 
 fn ends() -> Vec<End> {
     vec![
         End::Fetched(held()),
         End::Verified(image()),
-        End::NotAccepted {
-            code: "c".into(),
-            text: "t".into(),
-            advice: "a".into(),
-        },
+        End::NotAccepted { code: "c".into(), text: "t".into(), advice: "a".into() },
         End::Assessed(report(Grade::Pass)),
         End::Assessed(report(Grade::Unknown)),
         End::Written,
@@ -234,10 +190,7 @@ fn ends() -> Vec<End> {
         End::Sick("s".into()),
         End::Confirmed,
         End::Reverted,
-        End::Trouble {
-            code: "c".into(),
-            text: "t".into(),
-        },
+        End::Trouble { code: "c".into(), text: "t".into() },
     ]
 }
 
@@ -245,21 +198,14 @@ fn events() -> Vec<Event> {
     let mut all: Vec<Event> = boots().into_iter().map(Event::Booted).collect();
     all.extend(commands().into_iter().map(Event::Asked));
     all.extend(ends().into_iter().map(Event::Ended));
-    all.extend([
-        Event::Due,
-        Event::PeerSays(Verdict::Granted),
-        Event::PeerSays(Verdict::Denied),
-    ]);
+    all.extend([Event::Due, Event::PeerSays(Verdict::Granted), Event::PeerSays(Verdict::Denied)]);
     all
 }
 
 fn rules() -> Vec<Rules> {
     vec![
         Rules::default(),
-        Rules {
-            confirm_within: Some(Duration::from_secs(60)),
-            ..Rules::default()
-        },
+        Rules { confirm_within: Some(Duration::from_secs(60)), ..Rules::default() },
     ]
 }
 
@@ -283,12 +229,7 @@ fn walk(mut check: impl FnMut(&State, &Event, &Turned, &Rules)) {
 fn a_job_exists_exactly_outside_idle() {
     walk(|state, event, turned, _| {
         let idle = turned.state.phase == Phase::Idle;
-        assert_eq!(
-            idle,
-            turned.state.job.is_none(),
-            "{:?} + {event:?}",
-            state.phase
-        );
+        assert_eq!(idle, turned.state.job.is_none(), "{:?} + {event:?}", state.phase);
     });
 }
 
@@ -297,13 +238,7 @@ fn a_fact_is_never_refused_and_a_refused_command_changes_nothing() {
     walk(|state, event, turned, _| {
         if turned.answer.is_err() {
             assert!(matches!(event, Event::Asked(_)), "{event:?} was refused");
-            assert_eq!(
-                turned.state,
-                State {
-                    boot: HERE,
-                    ..state.clone()
-                }
-            );
+            assert_eq!(turned.state, State { boot: HERE, ..state.clone() });
         }
     });
 }
@@ -318,25 +253,16 @@ fn the_phases_that_a_refusal_names_are_those_that_take_the_command() {
             state.stain(image().digest, Judgement::Condemned);
             let waits_for_a_person = word == "confirm";
             if waits_for_a_person || phase == Phase::OnTrial {
-                let trial = Trial {
-                    since: Duration::ZERO,
-                    starts: 1,
-                    well: true,
-                };
+                let trial = Trial { since: Duration::ZERO, starts: 1, well: true };
                 state = with_job(state, |job| job.trial = Some(trial));
             }
             let needs_file = matches!(&command, Command::Start(request) if request.goal == Goal::Fetch && request.file.is_none());
             if needs_file {
                 continue;
             }
-            let taken = step(
-                &state,
-                now(),
-                Event::Asked(command.clone()),
-                &Rules::default(),
-            )
-            .answer
-            .is_ok();
+            let taken = step(&state, now(), Event::Asked(command.clone()), &Rules::default())
+                .answer
+                .is_ok();
             assert_eq!(taken, possible(word).contains(&phase), "{word} in {phase}");
         }
     }
@@ -365,12 +291,7 @@ fn an_upgrade_succeeds_only_out_of_confirming() {
             return;
         };
         if outcome.ended.is_good() {
-            assert_eq!(
-                state.phase,
-                Phase::Confirming,
-                "{event:?} made {:?}",
-                outcome.ended
-            );
+            assert_eq!(state.phase, Phase::Confirming, "{event:?} made {:?}", outcome.ended);
             let durable = matches!(event, Event::Ended(End::Confirmed))
                 || matches!(event, Event::Booted(boot) if boot.state.is_some_and(|s| s.confirmed == outcome.target));
             assert!(durable, "{event:?} made {:?}", outcome.ended);
@@ -391,22 +312,25 @@ fn a_slot_is_armed_only_after_it_was_written_and_permitted() {
                 (Phase::Writing, Event::Ended(End::Written))
                     | (Phase::Staged, Event::Asked(Command::Activate))
             )),
-            Phase::Arming => assert!(matches!(
-                (before, event),
-                (Phase::Holding, Event::Ended(End::Granted))
-            )),
-            Phase::Rebooting => assert!(matches!(
-                (before, event),
-                (Phase::Arming, Event::Ended(End::Armed))
-            )),
+            Phase::Arming => {
+                assert!(matches!((before, event), (Phase::Holding, Event::Ended(End::Granted))));
+            }
+            Phase::Rebooting => {
+                assert!(matches!((before, event), (Phase::Arming, Event::Ended(End::Armed))));
+            }
             Phase::Confirming => assert!(matches!(
                 (before, event),
-                (
-                    Phase::OnTrial,
-                    Event::Ended(End::Well) | Event::Asked(Command::Confirm)
-                )
+                (Phase::OnTrial, Event::Ended(End::Well) | Event::Asked(Command::Confirm))
             )),
-            _ => {}
+            Phase::Idle
+            | Phase::Fetching
+            | Phase::Verifying
+            | Phase::Assessing
+            | Phase::Writing
+            | Phase::Staged
+            | Phase::OnTrial
+            | Phase::Failed
+            | Phase::Reverting => {}
         }
     });
 }
@@ -425,10 +349,7 @@ fn a_trial_begins_only_where_the_target_runs() {
 
 #[test]
 fn a_way_back_that_did_not_work_is_not_tried_for_ever() {
-    let back = BootState {
-        confirmed: Slot::A,
-        other: Other::GivenUp,
-    };
+    let back = BootState { confirmed: Slot::A, other: Other::GivenUp };
     let boot = Boot {
         id: HERE,
         running: Slot::B,
@@ -436,16 +357,10 @@ fn a_way_back_that_did_not_work_is_not_tried_for_ever() {
         state: Some(back),
         evidence: Evidence::None,
     };
-    let state = State {
-        boot: ELSEWHERE,
-        ..in_phase(Phase::Reverting)
-    };
+    let state = State { boot: ELSEWHERE, ..in_phase(Phase::Reverting) };
     let turned = step(&state, now(), Event::Booted(boot), &Rules::default());
     assert_eq!(turned.state.phase, Phase::Failed);
-    assert_eq!(
-        turned.state.job.and_then(|job| job.cause),
-        Some(Cause::WillNotGoBack)
-    );
+    assert_eq!(turned.state.job.and_then(|job| job.cause), Some(Cause::WillNotGoBack));
 }
 
 #[test]
@@ -458,16 +373,13 @@ fn a_condemned_image_is_forgotten_only_when_forgiven() {
     walk(|state, event, turned, _| {
         for judged in &state.judged {
             let kept = turned.state.judgement(&judged.digest) >= Some(judged.judgement);
-            assert!(
-                kept || matches!(event, Event::Asked(Command::Forgive(_))),
-                "{event:?}"
-            );
+            assert!(kept || matches!(event, Event::Asked(Command::Forgive(_))), "{event:?}");
         }
     });
 }
 
-/// One row: a phase, what is found at start, and what becomes of it.
-struct RowOf {
+/// One row: a state, what is found at start, and what becomes of it.
+struct Expected {
     name: &'static str,
     state: State,
     boot: Boot,
@@ -476,240 +388,138 @@ struct RowOf {
     ended: Option<Ended>,
 }
 
-fn found(running: Slot, trial: bool, confirmed: Slot, other: Other) -> Boot {
-    let state = Some(BootState { confirmed, other });
-    Boot {
-        id: HERE,
-        running,
-        trial,
-        state,
-        evidence: Evidence::None,
+fn row(name: &'static str, state: State, boot: Boot, phase: Phase) -> Expected {
+    Expected { name, state, boot, phase, cause: None, ended: None }
+}
+
+impl Expected {
+    fn because(self, cause: Cause) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+
+    fn ends(self, ended: Ended) -> Self {
+        Self { ended: Some(ended), ..self }
+    }
+
+    fn check(self) {
+        let after = step(&self.state, now(), Event::Booted(self.boot), &Rules::default()).state;
+        let of_job = after.job.as_ref().and_then(|job| job.cause.clone());
+        let of_last = after.last.as_ref().and_then(|last| last.cause.clone());
+        let seen = (after.phase, of_job.or(of_last), after.last.map(|last| last.ended));
+        assert_eq!(seen, (self.phase, self.cause, self.ended), "{}", self.name);
     }
 }
 
+fn found(running: Slot, trial: bool, confirmed: Slot, other: Other) -> Boot {
+    let state = Some(BootState { confirmed, other });
+    Boot { id: HERE, running, trial, state, evidence: Evidence::None }
+}
+
+/// Slot A runs, as after any boot that is no trial.
+fn home(other: Other) -> Boot {
+    found(Slot::A, false, Slot::A, other)
+}
+
+/// Slot B runs, as a trial.
+fn trial(other: Other) -> Boot {
+    found(Slot::B, true, Slot::A, other)
+}
+
+/// The phase as an earlier boot left it.
 fn before(phase: Phase) -> State {
-    State {
-        boot: ELSEWHERE,
-        ..in_phase(phase)
-    }
+    State { boot: ELSEWHERE, ..in_phase(phase) }
+}
+
+const A_TRIAL: Trial = Trial { since: Duration::ZERO, starts: 1, well: false };
+
+#[test]
+fn what_is_found_before_the_reboot_decides() {
+    use Other::{Armed, GivenUp, Spent};
+    let handed = |job: &mut Upgrade| job.source = Source::Handed { name: "x".into() };
+    let from_file = with_job(before(Phase::Writing), handed);
+    let rows = [
+        row(
+            "writing from the spool goes on",
+            before(Phase::Writing),
+            home(GivenUp),
+            Phase::Verifying,
+        ),
+        row("writing from a file waits for it", from_file, home(GivenUp), Phase::Failed)
+            .because(Cause::FileGone),
+        row(
+            "a cut before arming leaves it staged",
+            before(Phase::Arming),
+            home(GivenUp),
+            Phase::Staged,
+        ),
+        row("agent restarted, arming", in_phase(Phase::Arming), home(Armed), Phase::Arming),
+        row(
+            "agent restarted, rebooting",
+            in_phase(Phase::Rebooting),
+            home(Armed),
+            Phase::Rebooting,
+        ),
+        row("a try that no boot took", before(Phase::Rebooting), home(Armed), Phase::Reverting)
+            .because(Cause::CounterBroken),
+        row(
+            "the try was spent without a verdict",
+            before(Phase::Rebooting),
+            home(Spent),
+            Phase::Reverting,
+        )
+        .because(Cause::Cut),
+        row("no job, a try that nobody owns", before(Phase::Idle), home(Armed), Phase::Reverting)
+            .because(Cause::Stale),
+        row("no job, the confirmed slot runs", before(Phase::Idle), home(Spent), Phase::Idle),
+        row(
+            "no job, booted by hand",
+            before(Phase::Idle),
+            found(Slot::B, false, Slot::A, Other::Whole),
+            Phase::Idle,
+        ),
+    ];
+    rows.into_iter().for_each(Expected::check);
 }
 
 #[test]
-fn what_the_agent_finds_at_start_decides() {
-    use Other::{Armed, GivenUp, Spent, Whole};
-    use Slot::{A, B};
+fn what_is_found_on_and_after_a_trial_decides() {
+    use Other::{Armed, Spent, Whole};
+    let confirmed = found(Slot::B, false, Slot::B, Whole);
+    let panicked = Boot { evidence: Evidence::Panic, ..home(Spent) };
+    let died = Cause::Died { evidence: Evidence::Panic };
     let mut cut_once = before(Phase::Rebooting);
     cut_once.stain(image().digest, Judgement::Interrupted);
-    let cut = State {
-        ..before(Phase::OnTrial)
-    };
+    let failed = with_job(before(Phase::Failed), |job| job.trial = Some(A_TRIAL));
     let rows = [
-        RowOf {
-            name: "the trial began",
-            state: before(Phase::Rebooting),
-            boot: found(B, true, A, Spent),
-            phase: Phase::OnTrial,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "a cut before arming leaves a staged slot that waits",
-            state: before(Phase::Arming),
-            boot: found(A, false, A, GivenUp),
-            phase: Phase::Staged,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "the try was spent without a verdict",
-            state: before(Phase::Rebooting),
-            boot: found(A, false, A, Spent),
-            phase: Phase::Reverting,
-            cause: Some(Cause::Cut),
-            ended: None,
-        },
-        RowOf {
-            name: "the second time without a verdict is evidence",
-            state: cut_once,
-            boot: found(A, false, A, Spent),
-            phase: Phase::Reverting,
-            cause: Some(Cause::CutAgain),
-            ended: None,
-        },
-        RowOf {
-            name: "a panic is evidence at once",
-            state: before(Phase::Rebooting),
-            boot: Boot {
-                evidence: Evidence::Panic,
-                ..found(A, false, A, Spent)
-            },
-            phase: Phase::Reverting,
-            cause: Some(Cause::Died {
-                evidence: Evidence::Panic,
-            }),
-            ended: None,
-        },
-        RowOf {
-            name: "an armed try that no boot took",
-            state: before(Phase::Rebooting),
-            boot: found(A, false, A, Armed),
-            phase: Phase::Reverting,
-            cause: Some(Cause::CounterBroken),
-            ended: None,
-        },
-        RowOf {
-            name: "on trial with an unspent try",
-            state: before(Phase::Rebooting),
-            boot: found(B, true, A, Armed),
-            phase: Phase::Reverting,
-            cause: Some(Cause::CounterBroken),
-            ended: None,
-        },
-        RowOf {
-            name: "cut on trial, back home",
-            state: cut,
-            boot: found(A, false, A, Spent),
-            phase: Phase::Reverting,
-            cause: Some(Cause::Cut),
-            ended: None,
-        },
-        RowOf {
-            name: "the agent was restarted on trial",
-            state: in_phase(Phase::OnTrial),
-            boot: found(B, true, A, Spent),
-            phase: Phase::OnTrial,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "confirmed outside the agent",
-            state: before(Phase::OnTrial),
-            boot: found(B, true, B, Whole),
-            phase: Phase::Idle,
-            cause: Some(Cause::ConfirmedOutside),
-            ended: Some(Ended::Interrupted),
-        },
-        RowOf {
-            name: "confirmed, then the power failed",
-            state: before(Phase::Confirming),
-            boot: found(B, false, B, Whole),
-            phase: Phase::Idle,
-            cause: None,
-            ended: Some(Ended::Succeeded),
-        },
-        RowOf {
-            name: "well, but not yet durable when the power failed",
-            state: before(Phase::Confirming),
-            boot: found(A, false, A, Spent),
-            phase: Phase::Reverting,
-            cause: Some(Cause::CutWhileConfirming),
-            ended: None,
-        },
-        RowOf {
-            name: "only the agent was restarted while arming",
-            state: in_phase(Phase::Arming),
-            boot: found(A, false, A, Armed),
-            phase: Phase::Arming,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "only the agent was restarted while rebooting",
-            state: in_phase(Phase::Rebooting),
-            boot: found(A, false, A, Armed),
-            phase: Phase::Rebooting,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "failed on trial and then reset",
-            state: with_job(before(Phase::Failed), |j| {
-                j.trial = Some(Trial {
-                    since: Duration::ZERO,
-                    starts: 1,
-                    well: false,
-                })
-            }),
-            boot: found(A, false, A, Spent),
-            phase: Phase::Reverting,
-            cause: Some(Cause::Operator),
-            ended: None,
-        },
-        RowOf {
-            name: "writing from the spool goes on",
-            state: before(Phase::Writing),
-            boot: found(A, false, A, GivenUp),
-            phase: Phase::Verifying,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "writing from a handed file waits for it",
-            state: with_job(before(Phase::Writing), |j| {
-                j.source = Source::Handed { name: "x".into() }
-            }),
-            boot: found(A, false, A, GivenUp),
-            phase: Phase::Failed,
-            cause: Some(Cause::FileGone),
-            ended: None,
-        },
-        RowOf {
-            name: "no journal, a new slot on trial",
-            state: before(Phase::Idle),
-            boot: found(B, true, A, Spent),
-            phase: Phase::OnTrial,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "no journal, a try that nobody owns",
-            state: before(Phase::Idle),
-            boot: found(A, false, A, Armed),
-            phase: Phase::Reverting,
-            cause: Some(Cause::Stale),
-            ended: None,
-        },
-        RowOf {
-            name: "no journal, the confirmed slot runs",
-            state: before(Phase::Idle),
-            boot: found(B, false, B, Whole),
-            phase: Phase::Idle,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "booted by hand",
-            state: before(Phase::Idle),
-            boot: found(B, false, A, Whole),
-            phase: Phase::Idle,
-            cause: None,
-            ended: None,
-        },
-        RowOf {
-            name: "the way back was cut before the boot state was back",
-            state: before(Phase::Reverting),
-            boot: found(B, true, A, Spent),
-            phase: Phase::Reverting,
-            cause: Some(Cause::Operator),
-            ended: None,
-        },
-    ];
-    for row in rows {
-        let turned = step(
-            &row.state,
-            now(),
-            Event::Booted(row.boot),
-            &Rules::default(),
+        row("the trial began", before(Phase::Rebooting), trial(Spent), Phase::OnTrial),
+        row("no job, a new slot on trial", before(Phase::Idle), trial(Spent), Phase::OnTrial),
+        row(
+            "on trial with an unspent try",
+            before(Phase::Rebooting),
+            trial(Armed),
+            Phase::Reverting,
         )
-        .state;
-        let last = turned.last.clone();
-        let cause = turned.job.as_ref().map_or_else(
-            || last.as_ref().and_then(|l| l.cause.clone()),
-            |job| job.cause.clone(),
-        );
-        let seen = (turned.phase, cause, last.map(|outcome| outcome.ended));
-        assert_eq!(seen, (row.phase, row.cause, row.ended), "{}", row.name);
-    }
+        .because(Cause::CounterBroken),
+        row("agent restarted on trial", in_phase(Phase::OnTrial), trial(Spent), Phase::OnTrial),
+        row("cut on trial, back home", before(Phase::OnTrial), home(Spent), Phase::Reverting)
+            .because(Cause::Cut),
+        row("the second time without a verdict", cut_once, home(Spent), Phase::Reverting)
+            .because(Cause::CutAgain),
+        row("a panic is evidence at once", before(Phase::Rebooting), panicked, Phase::Reverting)
+            .because(died),
+        row("confirmed outside the agent", before(Phase::OnTrial), confirmed, Phase::Idle)
+            .because(Cause::ConfirmedOutside)
+            .ends(Ended::Interrupted),
+        row("confirmed, then the power failed", before(Phase::Confirming), confirmed, Phase::Idle)
+            .ends(Ended::Succeeded),
+        row("well, but not yet durable", before(Phase::Confirming), home(Spent), Phase::Reverting)
+            .because(Cause::CutWhileConfirming),
+        row("failed on trial and then reset", failed, home(Spent), Phase::Reverting)
+            .because(Cause::Operator),
+        row("the way back was cut", before(Phase::Reverting), trial(Spent), Phase::Reverting)
+            .because(Cause::Operator),
+    ];
+    rows.into_iter().for_each(Expected::check);
 }
 
 #[test]
@@ -726,12 +536,7 @@ fn a_third_start_within_one_trial_is_sick() {
 #[test]
 fn auto_cancel_off_leaves_a_sick_trial_where_it_is() {
     let state = with_job(in_phase(Phase::OnTrial), |job| job.auto_cancel = false);
-    let turned = step(
-        &state,
-        now(),
-        Event::Ended(End::Sick("probe x".into())),
-        &Rules::default(),
-    );
+    let turned = step(&state, now(), Event::Ended(End::Sick("probe x".into())), &Rules::default());
     assert_eq!(turned.state.phase, Phase::Failed);
 }
 

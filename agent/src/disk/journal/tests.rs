@@ -19,12 +19,7 @@ use crate::directory::Directory;
 fn appliance(root: &Path) -> Directory {
     let boot =
         "boot_id=0f5c6a1e-8d0b-4b1e-9c55-1f3a2b7c9d10\ncmdline=upgrade.slot=A upgrade.trial=0\n";
-    for (name, text) in [
-        ("boot", boot),
-        ("a.img", ""),
-        ("b.img", ""),
-        ("bootstate.img", ""),
-    ] {
+    for (name, text) in [("boot", boot), ("a.img", ""), ("b.img", ""), ("bootstate.img", "")] {
         put(&root.join(name), 0, text.as_bytes());
     }
     std::fs::create_dir(root.join("data")).expect("a directory");
@@ -43,10 +38,7 @@ fn put(path: &Path, at: u64, bytes: &[u8]) {
 }
 
 fn state(next_id: u64) -> State {
-    State {
-        next_id,
-        ..State::new(BootId(7), Slot::A)
-    }
+    State { next_id, ..State::new(BootId(7), Slot::A) }
 }
 
 fn found(device: &Directory) -> Option<u64> {
@@ -100,21 +92,7 @@ fn a_torn_newest_copy_leaves_the_one_before() {
 #[test]
 fn one_flipped_bit_anywhere_in_a_copy_loses_that_copy_only() {
     let body_end = BODY + serde_json::to_vec(&state(3)).expect("plain data").len();
-    for at in [
-        0,
-        9,
-        17,
-        21,
-        25,
-        40,
-        64,
-        70,
-        90,
-        300,
-        509,
-        BODY,
-        body_end - 1,
-    ] {
+    for at in [0, 9, 17, 21, 25, 40, 64, 70, 90, 300, 509, BODY, body_end - 1] {
         let dir = tempfile::tempdir().expect("a directory");
         let device = written(dir.path());
         let path = dir.path().join("data/journal.1");
@@ -150,10 +128,7 @@ fn the_envelope_of_another_release_still_tells_the_number() {
     let crc = crc(&copy, body_len);
     copy[CRC..BODY].copy_from_slice(&crc.to_le_bytes());
     put(&dir.path().join("data/journal.1"), 0, &copy);
-    assert!(matches!(
-        Journal::open(&device).expect("it opens").1,
-        Found::Foreign { id: 12 }
-    ));
+    assert!(matches!(Journal::open(&device).expect("it opens").1, Found::Foreign { id: 12 }));
 }
 
 #[test]
@@ -161,28 +136,14 @@ fn the_largest_possible_state_fits() {
     let text = || "\"".repeat(MAX_TEXT);
     let mut largest = state(u64::MAX);
     largest.phase = Phase::Reverting;
-    let cause = Cause::NotAccepted {
-        code: text(),
-        text: text(),
-        advice: text(),
-    };
-    largest.held = Some(Held {
-        name: text(),
-        len: u64::MAX,
-        side: Side::Right,
-    });
+    let cause = Cause::NotAccepted { code: text(), text: text(), advice: text() };
+    largest.held = Some(Held { name: text(), len: u64::MAX, side: Side::Right });
     largest.image_a = Some(image());
     largest.image_b = Some(image());
-    largest.last = Some(Outcome {
-        cause: Some(cause.clone()),
-        by: text(),
-        ..outcome(u64::MAX)
-    });
+    largest.last = Some(Outcome { cause: Some(cause.clone()), by: text(), ..outcome(u64::MAX) });
     largest.errand = largest.last.clone();
-    let judged = Judged {
-        digest: Digest::from_bytes([255; 32]),
-        judgement: Judgement::Interrupted,
-    };
+    let judged =
+        Judged { digest: Digest::from_bytes([255; 32]), judgement: Judgement::Interrupted };
     largest.judged = vec![judged; State::MAX_JUDGED];
     let row = |id| Row {
         id,
@@ -193,11 +154,7 @@ fn the_largest_possible_state_fits() {
         forced: false,
     };
     let rows = CheckId::ALL.map(row).to_vec();
-    largest.report = Some(Report {
-        rows,
-        release: Some(release()),
-        at: u64::MAX,
-    });
+    largest.report = Some(Report { rows, release: Some(release()), at: u64::MAX });
     largest.job = Some(Upgrade {
         id: u64::MAX,
         goal: Goal::Upgrade,
@@ -209,19 +166,13 @@ fn the_largest_possible_state_fits() {
         decided: BootId(u128::MAX),
         forced: BTreeSet::from(CheckId::ALL),
         auto_cancel: false,
-        trial: Some(Trial {
-            since: Duration::MAX,
-            starts: u32::MAX,
-            well: false,
-        }),
+        trial: Some(Trial { since: Duration::MAX, starts: u32::MAX, well: false }),
         cause: Some(cause),
     });
     let mut copy = vec![0; COPY_LEN];
     // Every byte of every text is one that JSON writes as two; the machine keeps no control characters, which take six.
     encode(&largest, u64::MAX, &mut copy).expect("it fits");
-    let Some((_, Found::State(read))) = decode(&copy) else {
-        panic!("it cannot be read")
-    };
+    let Some((_, Found::State(read))) = decode(&copy) else { panic!("it cannot be read") };
     assert_eq!(*read, largest);
 }
 
@@ -231,9 +182,7 @@ fn any_bytes_are_a_lost_copy_and_never_a_panic() {
     let mut copy = vec![0; COPY_LEN];
     encode(&state(3), 1, &mut copy).expect("it fits");
     for _ in 0..2000 {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let at = usize::try_from(seed >> 33).expect("31 bits") % 700;
         let mut mangled = copy.clone();
         mangled[at] = mangled[at].wrapping_add(1);
@@ -243,17 +192,11 @@ fn any_bytes_are_a_lost_copy_and_never_a_panic() {
 }
 
 fn release() -> Release {
-    "65535.65535.65535.65535-4294967295"
-        .parse()
-        .expect("the largest release")
+    "65535.65535.65535.65535-4294967295".parse().expect("the largest release")
 }
 
 fn image() -> Image {
-    Image {
-        release: release(),
-        digest: Digest::from_bytes([255; 32]),
-        raw_size: u64::MAX,
-    }
+    Image { release: release(), digest: Digest::from_bytes([255; 32]), raw_size: u64::MAX }
 }
 
 fn outcome(id: u64) -> Outcome {

@@ -96,35 +96,22 @@ impl Manifest {
 }
 
 fn wrong<T>(why: impl AsRef<str>) -> Result<T, Refusal> {
-    Err(Refusal::new(
-        Code::ManifestValue,
-        format!("manifest.json: {}", why.as_ref()),
-    ))
+    Err(Refusal::new(Code::ManifestValue, format!("manifest.json: {}", why.as_ref())))
 }
 
 fn limit(what: &str, value: u64, most: u64) -> Result<(), Refusal> {
-    if value > most {
-        wrong(format!("{what} is {value}, at most {most}"))
-    } else {
-        Ok(())
-    }
+    if value > most { wrong(format!("{what} is {value}, at most {most}")) } else { Ok(()) }
 }
 
 fn count(what: &str, length: usize, least: usize, most: usize) -> Result<(), Refusal> {
     if (least..=most).contains(&length) {
         return Ok(());
     }
-    wrong(format!(
-        "{what} has {length} entries, {least} to {most} are possible"
-    ))
+    wrong(format!("{what} has {length} entries, {least} to {most} are possible"))
 }
 
 fn line(what: &str, text: &str) -> Result<(), Refusal> {
-    limit(
-        &format!("the length of {what}"),
-        text.len() as u64,
-        MAX_LINE as u64,
-    )?;
+    limit(&format!("the length of {what}"), text.len() as u64, MAX_LINE as u64)?;
     if text.trim().is_empty() || text.chars().any(char::is_control) {
         return wrong(format!("{what} is empty or holds control characters"));
     }
@@ -132,15 +119,8 @@ fn line(what: &str, text: &str) -> Result<(), Refusal> {
 }
 
 fn text(what: &str, text: &str, most: usize) -> Result<(), Refusal> {
-    limit(
-        &format!("the length of {what}"),
-        text.len() as u64,
-        most as u64,
-    )?;
-    if text
-        .chars()
-        .any(|c| c.is_control() && c != '\n' && c != '\t')
-    {
+    limit(&format!("the length of {what}"), text.len() as u64, most as u64)?;
+    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         return wrong(format!("{what} holds control characters"));
     }
     Ok(())
@@ -161,10 +141,7 @@ fn plain_name(name: &str) -> bool {
 
 fn check_heading(document: &Document) -> Result<(), Refusal> {
     if document.format != FORMAT {
-        let why = format!(
-            "the manifest has format {}; known here: {FORMAT}",
-            document.format
-        );
+        let why = format!("the manifest has format {}; known here: {FORMAT}", document.format);
         return Err(Refusal::new(Code::ManifestFormat, why));
     }
     line("product", &document.product)?;
@@ -177,11 +154,7 @@ fn check_heading(document: &Document) -> Result<(), Refusal> {
         return wrong("hotfix letters belong to the kind hotfix and only to it");
     }
     text("notes", &document.notes, MAX_TEXT)?;
-    text(
-        "licence",
-        document.licence.as_deref().unwrap_or_default(),
-        MAX_TEXT,
-    )
+    text("licence", document.licence.as_deref().unwrap_or_default(), MAX_TEXT)
 }
 
 fn check_from(document: &Document) -> Result<(), Refusal> {
@@ -192,31 +165,18 @@ fn check_from(document: &Document) -> Result<(), Refusal> {
         }
         count("except", range.except.len(), 0, MAX_LIST)?;
         distinct("except", &range.except)?;
-        if let Some(out) = range
-            .except
-            .iter()
-            .find(|v| **v < range.min || **v > range.max)
-        {
-            return wrong(format!(
-                "{out} is not between {} and {}",
-                range.min, range.max
-            ));
+        if let Some(out) = range.except.iter().find(|v| **v < range.min || **v > range.max) {
+            return wrong(format!("{out} is not between {} and {}", range.min, range.max));
         }
     }
     let floors = &document.floors;
-    if floors
-        .security
-        .is_some_and(|floor| floor > document.version)
-    {
-        return wrong(format!(
-            "the security floor is above the version {}",
-            document.version
-        ));
+    if floors.security.is_some_and(|floor| floor > document.version) {
+        return wrong(format!("the security floor is above the version {}", document.version));
     }
     match (floors.companion_min, floors.companion_max) {
-        (Some(min), Some(max)) if min > max => wrong(format!(
-            "companion firmware from {min} to {max} is no range"
-        )),
+        (Some(min), Some(max)) if min > max => {
+            wrong(format!("companion firmware from {min} to {max} is no range"))
+        }
         _ => Ok(()),
     }
 }
@@ -227,27 +187,19 @@ fn check_components(document: &Document) -> Result<(), Refusal> {
             return wrong(format!("`{}` cannot name a component", component.name));
         }
         if component.handler != Handler::SlotImage {
-            let why = format!(
-                "component `{}` has handler {:?}",
-                component.name, component.handler
-            );
+            let why = format!("component `{}` has handler {:?}", component.name, component.handler);
             return Err(Refusal::new(Code::ComponentUnsupported, why));
         }
         if component.codec != Codec::Zstd {
-            let why = format!(
-                "component `{}` has codec {:?}",
-                component.name, component.codec
-            );
+            let why = format!("component `{}` has codec {:?}", component.name, component.codec);
             return Err(Refusal::new(Code::CodecUnsupported, why));
         }
         check_sizes(component)?;
         if component.version.version != document.version
             || component.version.build != document.build
         {
-            let why = format!(
-                "`{}` is {}, not the bundle's own",
-                component.name, component.version
-            );
+            let why =
+                format!("`{}` is {}, not the bundle's own", component.name, component.version);
             return wrong(why);
         }
     }
@@ -256,34 +208,17 @@ fn check_components(document: &Document) -> Result<(), Refusal> {
 }
 
 fn check_sizes(component: &Component) -> Result<(), Refusal> {
-    let Component {
-        name,
-        raw_size,
-        stored_size,
-        chunk_size,
-        index_size,
-        ..
-    } = component;
+    let Component { name, raw_size, stored_size, chunk_size, index_size, .. } = component;
     if !chunk_size.is_power_of_two() || !(MIN_CHUNK_SIZE..=MAX_CHUNK_SIZE).contains(chunk_size) {
         return wrong(format!(
             "`{name}` has chunks of {chunk_size} bytes; a power of two from {MIN_CHUNK_SIZE} to {MAX_CHUNK_SIZE}"
         ));
     }
     if *raw_size == 0 || raw_size % BLOCK != 0 {
-        return wrong(format!(
-            "`{name}` is {raw_size} bytes raw; a multiple of {BLOCK}, not 0"
-        ));
+        return wrong(format!("`{name}` is {raw_size} bytes raw; a multiple of {BLOCK}, not 0"));
     }
-    limit(
-        &format!("the number of chunks of `{name}`"),
-        component.chunks(),
-        u64::from(MAX_CHUNKS),
-    )?;
-    limit(
-        &format!("the stored size of `{name}`"),
-        *stored_size,
-        MAX_STORED,
-    )?;
+    limit(&format!("the number of chunks of `{name}`"), component.chunks(), u64::from(MAX_CHUNKS))?;
+    limit(&format!("the stored size of `{name}`"), *stored_size, MAX_STORED)?;
     let computed = index::size(*raw_size, *chunk_size);
     if *index_size != computed {
         return wrong(format!(
@@ -295,21 +230,13 @@ fn check_sizes(component: &Component) -> Result<(), Refusal> {
 
 fn check_legs(document: &Document) -> Result<(), Refusal> {
     count("legs", document.legs.len(), 1, MAX_LIST)?;
-    let active: Vec<&String> = document
-        .legs
-        .iter()
-        .flat_map(|leg| &leg.components)
-        .collect();
+    let active: Vec<&String> = document.legs.iter().flat_map(|leg| &leg.components).collect();
     distinct("legs", &active)?;
     let named: BTreeSet<&String> = document.components.iter().map(|c| &c.name).collect();
     if active.into_iter().collect::<BTreeSet<_>>() != named {
         return wrong("the legs do not name every component once");
     }
-    if document
-        .legs
-        .windows(2)
-        .any(|two| !two[0].can_be_undone && two[1].can_be_undone)
-    {
+    if document.legs.windows(2).any(|two| !two[0].can_be_undone && two[1].can_be_undone) {
         return wrong("a leg that cannot be undone stands before one that can");
     }
     Ok(())
@@ -321,26 +248,13 @@ fn check_scripts(what: &str, scripts: &[Script]) -> Result<(), Refusal> {
         let (number, rest) = script.name.split_at_checked(4).unwrap_or_default();
         let numbered = number.ends_with('_') && number[..3].bytes().all(|b| b.is_ascii_digit());
         if !numbered || !rest.strip_suffix(".sh").is_some_and(plain_name) {
-            return wrong(format!(
-                "`{}` in {what} is not named like 010_name.sh",
-                script.name
-            ));
+            return wrong(format!("`{}` in {what} is not named like 010_name.sh", script.name));
         }
-        limit(
-            &format!("the size of `{}`", script.name),
-            script.size,
-            MAX_SCRIPT,
-        )?;
-        text(
-            &format!("the recovery of `{}`", script.name),
-            &script.recovery,
-            MAX_RECOVERY,
-        )?;
+        limit(&format!("the size of `{}`", script.name), script.size, MAX_SCRIPT)?;
+        text(&format!("the recovery of `{}`", script.name), &script.recovery, MAX_RECOVERY)?;
     }
     if scripts.is_sorted_by(|one, next| one.name < next.name) {
         return Ok(());
     }
-    wrong(format!(
-        "{what} are not sorted by name, or one is there twice"
-    ))
+    wrong(format!("{what} are not sorted by name, or one is there twice"))
 }

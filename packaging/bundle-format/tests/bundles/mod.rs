@@ -1,14 +1,7 @@
 //! Fixtures, built by code: a whole signed bundle, and every part of it to be spoiled.
 
-#![allow(
-    dead_code,
-    reason = "each test program uses its own part of the fixtures"
-)]
-#![allow(
-    unreachable_pub,
-    missing_docs,
-    reason = "shared by test programs, read by nobody else"
-)]
+#![allow(dead_code, reason = "each test program uses its own part of the fixtures")]
+#![allow(unreachable_pub, missing_docs, reason = "shared by test programs, read by nobody else")]
 
 use std::num::NonZeroU8;
 
@@ -38,20 +31,12 @@ pub fn trust(keys: &[&SigningKey], need: u8) -> Trust {
 }
 
 pub fn sign(key: &SigningKey, message: &[u8]) -> Signature {
-    Signature {
-        key: KeyId::of(&key.verifying_key()),
-        bytes: key.sign(message).to_bytes(),
-    }
+    Signature { key: KeyId::of(&key.verifying_key()), bytes: key.sign(message).to_bytes() }
 }
 
 /// Five chunks: text, zeros, noise that does not compress, zeros, and a short last one.
 pub fn raw_image() -> Vec<u8> {
-    let mut image: Vec<u8> = b"the quick brown fox "
-        .iter()
-        .copied()
-        .cycle()
-        .take(CHUNK)
-        .collect();
+    let mut image: Vec<u8> = b"the quick brown fox ".iter().copied().cycle().take(CHUNK).collect();
     image.resize(2 * CHUNK, 0);
     let mut x = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..CHUNK / 8 {
@@ -76,9 +61,7 @@ pub struct Parts {
 }
 
 pub fn parts() -> Parts {
-    parts_of(&raw_image(), |packer, chunk| {
-        packer.pack(chunk).expect("memory")
-    })
+    parts_of(&raw_image(), |packer, chunk| packer.pack(chunk).expect("memory"))
 }
 
 /// Parts whose chunks were packed by somebody else.
@@ -92,10 +75,7 @@ pub fn parts_of(raw: &[u8], mut pack: impl FnMut(&mut Packer, &[u8]) -> Packed) 
         builder.push(&done);
     }
     let index = builder.into_bytes();
-    let scripts = vec![
-        b"#!/bin/sh\nexit 0\n".to_vec(),
-        b"#!/bin/sh\n: migrate\n".to_vec(),
-    ];
+    let scripts = vec![b"#!/bin/sh\nexit 0\n".to_vec(), b"#!/bin/sh\n: migrate\n".to_vec()];
     let mut document = document();
     let image = &mut document.components[0];
     image.raw_size = raw.len() as u64;
@@ -107,13 +87,7 @@ pub fn parts_of(raw: &[u8], mut pack: impl FnMut(&mut Packer, &[u8]) -> Packed) 
     document.checks[0].size = scripts[0].len() as u64;
     document.migrations[0].sha256 = Digest::of(&scripts[1]);
     document.migrations[0].size = scripts[1].len() as u64;
-    Parts {
-        document,
-        scripts,
-        index,
-        payload,
-        keys: vec![vendor()],
-    }
+    Parts { document, scripts, index, payload, keys: vec![vendor()] }
 }
 
 /// A document whose sizes and digests fit one chunk of nothing.
@@ -140,16 +114,10 @@ pub fn document() -> Document {
             max: "7.4.1".parse().expect("a version"),
             except: vec!["7.3.1".parse().expect("a version")],
         }],
-        floors: Floors {
-            security: Some("7.3.0".parse().expect("a version")),
-            ..Floors::default()
-        },
+        floors: Floors { security: Some("7.3.0".parse().expect("a version")), ..Floors::default() },
         peer_min: None,
         may_revert: true,
-        legs: vec![Leg {
-            components: vec!["rootfs".to_owned()],
-            can_be_undone: true,
-        }],
+        legs: vec![Leg { components: vec!["rootfs".to_owned()], can_be_undone: true }],
         components: vec![Component {
             name: "rootfs".to_owned(),
             handler: Handler::SlotImage,
@@ -178,9 +146,7 @@ impl Parts {
     }
 
     pub fn manifest(&self) -> Vec<u8> {
-        Manifest::check(self.document.clone())
-            .expect("a good document")
-            .to_bytes()
+        Manifest::check(self.document.clone()).expect("a good document").to_bytes()
     }
 
     pub fn bundle(&self) -> Vec<u8> {
@@ -197,9 +163,7 @@ impl Parts {
             writer.member(&mut &script[..]).expect("the right size");
         }
         writer.member(&mut &self.index[..]).expect("the right size");
-        writer
-            .member(&mut &self.payload[..])
-            .expect("the right size");
+        writer.member(&mut &self.payload[..]).expect("the right size");
         writer.finish().expect("all members")
     }
 }
@@ -235,9 +199,7 @@ pub fn member(name: &str, content: &[u8]) -> Vec<u8> {
 }
 
 pub fn name() -> BundleName {
-    "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar"
-        .parse()
-        .expect("a name")
+    "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar".parse().expect("a name")
 }
 
 /// Reads a whole bundle as the agent would and returns the image.

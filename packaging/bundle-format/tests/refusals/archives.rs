@@ -30,53 +30,21 @@ fn ends() -> Vec<Row> {
         [&good[..at], block, &good[at..]].concat()
     };
     vec![
-        (
-            "bundle-trailing-data",
-            "one zero byte after the end",
-            [&good[..], &[0]].concat(),
-        ),
-        (
-            "bundle-trailing-data",
-            "GNU tar's longer end",
-            [&good[..], &[0; 9216]].concat(),
-        ),
-        (
-            "bundle-end",
-            "a byte in the first zero block",
-            flip(last - 600),
-        ),
+        ("bundle-trailing-data", "one zero byte after the end", [&good[..], &[0]].concat()),
+        ("bundle-trailing-data", "GNU tar's longer end", [&good[..], &[0; 9216]].concat()),
+        ("bundle-end", "a byte in the first zero block", flip(last - 600)),
         ("bundle-end", "a byte in the second zero block", flip(last)),
-        (
-            "bundle-truncated",
-            "one zero block only",
-            good[..good.len() - 512].to_vec(),
-        ),
-        (
-            "not-a-bundle",
-            "gzip",
-            [&[0x1f, 0x8b][..], &[8; 600]].concat(),
-        ),
-        (
-            "not-a-bundle",
-            "the second member first",
-            good[members(&good)[1].0..].to_vec(),
-        ),
-        (
-            "member-unexpected",
-            "a member too many",
-            insert(3, &member("check/999_x.sh", b"")),
-        ),
+        ("bundle-truncated", "one zero block only", good[..good.len() - 512].to_vec()),
+        ("not-a-bundle", "gzip", [&[0x1f, 0x8b][..], &[8; 600]].concat()),
+        ("not-a-bundle", "the second member first", good[members(&good)[1].0..].to_vec()),
+        ("member-unexpected", "a member too many", insert(3, &member("check/999_x.sh", b""))),
         (
             "member-unexpected",
             "a member twice",
             insert(2, &good[members(&good)[1].0..members(&good)[2].0]),
         ),
         ("member-unexpected", "an early end", insert(4, &[0; 1024])),
-        (
-            "member-unexpected",
-            "a PAX header",
-            insert(2, &member("PaxHeaders/x", b"20 size=1\n")),
-        ),
+        ("member-unexpected", "a PAX header", insert(2, &member("PaxHeaders/x", b"20 size=1\n"))),
         (
             "member-unexpected",
             "a GNU long name",
@@ -89,62 +57,22 @@ fn ends() -> Vec<Row> {
 fn headers() -> Vec<Row> {
     let good = parts().bundle();
     vec![
-        (
-            "member-header",
-            "a symbolic link",
-            with_header(2, |h| h[156] = b'2'),
-        ),
-        (
-            "member-header",
-            "a PAX type under the right name",
-            with_header(4, |h| h[156] = b'x'),
-        ),
-        (
-            "member-header",
-            "another mode",
-            with_header(2, |h| h[106] = b'5'),
-        ),
-        (
-            "member-header",
-            "an owner",
-            with_header(2, |h| h[114] = b'1'),
-        ),
+        ("member-header", "a symbolic link", with_header(2, |h| h[156] = b'2')),
+        ("member-header", "a PAX type under the right name", with_header(4, |h| h[156] = b'x')),
+        ("member-header", "another mode", with_header(2, |h| h[106] = b'5')),
+        ("member-header", "an owner", with_header(2, |h| h[114] = b'1')),
         ("member-header", "a time", with_header(4, |h| h[146] = b'1')),
-        (
-            "member-header",
-            "bytes behind the name",
-            with_header(4, |h| h[90] = b'x'),
-        ),
-        (
-            "member-header",
-            "a link name",
-            with_header(4, |h| h[157] = b'x'),
-        ),
-        (
-            "member-header",
-            "a prefix",
-            with_header(4, |h| h[345] = b'x'),
-        ),
+        ("member-header", "bytes behind the name", with_header(4, |h| h[90] = b'x')),
+        ("member-header", "a link name", with_header(4, |h| h[157] = b'x')),
+        ("member-header", "a prefix", with_header(4, |h| h[345] = b'x')),
         (
             "member-header",
             "GNU's magic",
             with_header(4, |h| h[257..265].copy_from_slice(b"ustar  \0")),
         ),
-        (
-            "member-header",
-            "bytes in the unused end",
-            with_header(0, |h| h[511] = 1),
-        ),
-        (
-            "member-header",
-            "a base-256 size",
-            with_header(5, |h| h[124] = 0x80),
-        ),
-        (
-            "member-header",
-            "a base-256 size of the manifest",
-            with_header(0, |h| h[124] = 0x80),
-        ),
+        ("member-header", "bytes in the unused end", with_header(0, |h| h[511] = 1)),
+        ("member-header", "a base-256 size", with_header(5, |h| h[124] = 0x80)),
+        ("member-header", "a base-256 size of the manifest", with_header(0, |h| h[124] = 0x80)),
         (
             "member-header",
             "a size with garbage",
@@ -159,31 +87,15 @@ fn headers() -> Vec<Row> {
                 h[124..136].copy_from_slice(b"12\0garbage\0\0");
             }),
         ),
-        (
-            "member-header",
-            "a size with a sign",
-            with_header(2, |h| h[124] = b'+'),
-        ),
-        (
-            "member-header",
-            "a size with a sign at the manifest",
-            with_header(0, |h| h[124] = b'+'),
-        ),
-        (
-            "member-header",
-            "a size that ends in a space",
-            with_header(2, |h| h[135] = b' '),
-        ),
+        ("member-header", "a size with a sign", with_header(2, |h| h[124] = b'+')),
+        ("member-header", "a size with a sign at the manifest", with_header(0, |h| h[124] = b'+')),
+        ("member-header", "a size that ends in a space", with_header(2, |h| h[135] = b' ')),
         ("member-header", "a wrong checksum", {
             let mut bundle = good.clone();
             bundle[content(2) - 512 + 149] ^= 1;
             bundle
         }),
-        (
-            "member-size",
-            "a smaller size than signed",
-            with_header(5, |h| h[134] ^= 1),
-        ),
+        ("member-size", "a smaller size than signed", with_header(5, |h| h[134] ^= 1)),
     ]
 }
 
@@ -193,25 +105,13 @@ fn sizes() -> Vec<Row> {
     let last = good.len() - 1;
     vec![
         ("member-size", "a manifest above its limit", {
-            [
-                &header("manifest.json", "00004000001\0", b'0')[..],
-                &vec![b' '; 2_000_000],
-            ]
-            .concat()
+            [&header("manifest.json", "00004000001\0", b'0')[..], &vec![b' '; 2_000_000]].concat()
         }),
-        (
-            "member-size",
-            "17 signatures",
-            with_signatures(|lines| lines.repeat(17)),
-        ),
+        ("member-size", "17 signatures", with_signatures(|lines| lines.repeat(17))),
         ("member-padding", "a byte in the padding of a script", {
             flip(content(2) + members(&good)[2].2)
         }),
-        (
-            "member-padding",
-            "a byte in the padding of the payload",
-            flip(last - 1024),
-        ),
+        ("member-padding", "a byte in the padding of the payload", flip(last - 1024)),
     ]
 }
 
@@ -219,21 +119,9 @@ fn sizes() -> Vec<Row> {
 fn signatures() -> Vec<Row> {
     let good = parts().bundle();
     vec![
-        (
-            "signature-format",
-            "no line",
-            with_signatures(|_| Vec::new()),
-        ),
-        (
-            "signature-format",
-            "capitals",
-            with_signatures(|lines| lines.to_ascii_uppercase()),
-        ),
-        (
-            "signature-format",
-            "half a line",
-            with_signatures(|lines| lines[..100].to_vec()),
-        ),
+        ("signature-format", "no line", with_signatures(|_| Vec::new())),
+        ("signature-format", "capitals", with_signatures(|lines| lines.to_ascii_uppercase())),
+        ("signature-format", "half a line", with_signatures(|lines| lines[..100].to_vec())),
         (
             "signature-format",
             "a line more",
@@ -242,11 +130,7 @@ fn signatures() -> Vec<Row> {
                 lines
             }),
         ),
-        (
-            "signature-unknown-key",
-            "another key",
-            with_parts(|p| p.keys = vec![second()]),
-        ),
+        ("signature-unknown-key", "another key", with_parts(|p| p.keys = vec![second()])),
         (
             "signature-invalid",
             "a changed signature",
@@ -256,10 +140,7 @@ fn signatures() -> Vec<Row> {
             }),
         ),
         ("signature-invalid", "a changed manifest", {
-            let at = good
-                .windows(6)
-                .position(|w| w == b"Repair")
-                .expect("the notes");
+            let at = good.windows(6).position(|w| w == b"Repair").expect("the notes");
             flip(at)
         }),
         ("signature-invalid", "another context", {
@@ -267,16 +148,12 @@ fn signatures() -> Vec<Row> {
             let manifest = parts.manifest();
             parts.bundle_with(&manifest, &[sign(&vendor(), &manifest)])
         }),
-        (
-            "signature-invalid",
-            "one bad signature beside a good one of the same key",
-            {
-                let parts = parts();
-                let manifest = parts.manifest();
-                let good = sign(&vendor(), &signing_message(&manifest));
-                parts.bundle_with(&manifest, &[good, sign(&vendor(), b"else")])
-            },
-        ),
+        ("signature-invalid", "one bad signature beside a good one of the same key", {
+            let parts = parts();
+            let manifest = parts.manifest();
+            let good = sign(&vendor(), &signing_message(&manifest));
+            parts.bundle_with(&manifest, &[good, sign(&vendor(), b"else")])
+        }),
     ]
 }
 
@@ -287,11 +164,7 @@ fn contents() -> Vec<Row> {
         ("script-digest", "a changed script", flip(content(2))),
         ("script-digest", "a changed migration", flip(content(3))),
         ("index-digest", "a changed record", flip(content(4) + 10)),
-        (
-            "index-digest",
-            "a changed hint",
-            flip(content(4) + members(&good)[4].2 - 1),
-        ),
+        ("index-digest", "a changed hint", flip(content(4) + members(&good)[4].2 - 1)),
         (
             "index-inconsistent",
             "a chunk without bytes that is not zero",
@@ -299,11 +172,7 @@ fn contents() -> Vec<Row> {
                 index[36 + 4] ^= 1;
             }),
         ),
-        (
-            "index-inconsistent",
-            "lengths that do not add up",
-            with_index(|index| index[0] += 1),
-        ),
+        ("index-inconsistent", "lengths that do not add up", with_index(|index| index[0] += 1)),
         (
             "index-inconsistent",
             "a stored chunk longer than any can be",
@@ -311,24 +180,15 @@ fn contents() -> Vec<Row> {
                 index[3] = 0x7f;
             }),
         ),
-        (
-            "chunk-digest",
-            "a chunk with another digest",
-            with_index(|index| index[4] ^= 1),
-        ),
+        ("chunk-digest", "a chunk with another digest", with_index(|index| index[4] ^= 1)),
         (
             "name-mismatch",
             "another build",
             with_manifest(|t| {
-                t.replace("\"build\": 90", "\"build\": 91")
-                    .replace("7.4.2-90", "7.4.2-91")
+                t.replace("\"build\": 90", "\"build\": 91").replace("7.4.2-90", "7.4.2-91")
             }),
         ),
-        (
-            "name-mismatch",
-            "another platform",
-            with_manifest(|t| t.replace("Acme_SGW", "Acme_SGX")),
-        ),
+        ("name-mismatch", "another platform", with_manifest(|t| t.replace("Acme_SGW", "Acme_SGX"))),
         (
             "name-mismatch",
             "another kind",

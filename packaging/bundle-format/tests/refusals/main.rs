@@ -42,10 +42,7 @@ fn with_manifest(change: impl FnOnce(String) -> String) -> Vec<u8> {
     let hex = [one, two]
         .map(|half| Digest::from_bytes(half.try_into().expect("32")).to_string())
         .concat();
-    bundle.extend(member(
-        "manifest.sig",
-        format!("ed25519 {key} {hex}\n").as_bytes(),
-    ));
+    bundle.extend(member("manifest.sig", format!("ed25519 {key} {hex}\n").as_bytes()));
     bundle.extend_from_slice(&good[rest..]);
     bundle
 }
@@ -79,10 +76,7 @@ fn with_signatures(change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let all = members(&good);
     let (at, _, size) = all[1].clone();
     let mut bundle = good[..at].to_vec();
-    bundle.extend(member(
-        "manifest.sig",
-        &change(good[at + 512..at + 512 + size].to_vec()),
-    ));
+    bundle.extend(member("manifest.sig", &change(good[at + 512..at + 512 + size].to_vec())));
     bundle.extend_from_slice(&good[all[2].0..]);
     bundle
 }
@@ -110,10 +104,7 @@ fn name_rows() -> Vec<(&'static str, &'static str)> {
         ("name-renamed", "Acme_SGW_Upgrade-7.4.2-90.sh.REL (1).tar"),
         ("name-renamed", "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar (1)"),
         ("name-renamed", "Acme_SGW_Upgrade-7.4.2-90 (1).sh.REL.tar"),
-        (
-            "name-renamed",
-            "Acme_SGW_Upgrade-7.4.2-90 - Copy.sh.REL.tar",
-        ),
+        ("name-renamed", "Acme_SGW_Upgrade-7.4.2-90 - Copy.sh.REL.tar"),
         ("name-renamed", "Acme_SGW_Upgrade-7.4.2-90.sh.rel.tar"),
         ("name-renamed", "Acme_SGW_Upgrade-7.4.2-90.sh.REL.tar.txt"),
         ("name-unpacked", "Acme_SGW_Upgrade-7.4.2-90.sh.REL"),
@@ -156,9 +147,7 @@ fn names_are_read_from_their_ends_and_printed_as_they_were_written() {
         let name: BundleName = text.parse().expect(text);
         assert_eq!(name.to_string(), text);
     }
-    let hotfix: BundleName = "Acme_Hotfix_HL-7.2.11.1-4.sh.REL.tar"
-        .parse()
-        .expect("a name");
+    let hotfix: BundleName = "Acme_Hotfix_HL-7.2.11.1-4.sh.REL.tar".parse().expect("a name");
     assert_eq!(hotfix.platform.as_str(), "Acme");
     assert_eq!(hotfix.platform.image_id(), "acme");
 }
@@ -169,11 +158,8 @@ fn a_directory_with_too_many_files_or_keys_is_refused() {
     let content = pem(&vendor().verifying_key());
     let key = |n: usize| {
         let path = directory.path().join(format!("{n}.pem"));
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .expect("new");
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).open(path).expect("new");
         std::io::Write::write_all(&mut file, content.as_bytes()).expect("space");
     };
     let other = |n: usize| std::fs::create_dir(directory.path().join(n.to_string())).expect("new");
@@ -197,10 +183,7 @@ fn signatures_are_counted_by_distinct_keys_that_are_not_revoked() {
     assert_eq!(code(read_with(&twice, &both)), "signatures-too-few");
     assert!(read(&twice).is_ok(), "once it counts");
     let revoked = both.without([KeyId::of(&vendor().verifying_key())]);
-    assert_eq!(
-        code(read_with(&parts().bundle(), &revoked)),
-        "signature-revoked-key"
-    );
+    assert_eq!(code(read_with(&parts().bundle(), &revoked)), "signature-revoked-key");
     let one_left =
         trust(&[&vendor(), &second()], 1).without([KeyId::of(&second().verifying_key())]);
     let by_both = with_parts(|p| p.keys = vec![vendor(), second()]);
@@ -219,18 +202,14 @@ fn load(file: &str, content: &[u8]) -> Result<Trust, Refusal> {
     use std::io::Write;
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join(file);
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .expect("new");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path).expect("new");
     file.write_all(content).expect("space");
     Trust::load(directory.path(), NonZeroU8::MIN)
 }
 
 fn pem(key: &VerifyingKey) -> String {
-    key.to_public_key_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)
-        .expect("PEM")
+    key.to_public_key_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).expect("PEM")
 }
 
 #[test]
@@ -249,16 +228,8 @@ fn keys_are_refused_with_their_codes() {
     assert_eq!(code(load("a.txt", good.as_bytes())), "keys-unusable");
     let nowhere = std::path::Path::new("/nowhere/keys");
     assert_eq!(code(Trust::load(nowhere, NonZeroU8::MIN)), "keys-unusable");
-    let private = load(
-        "a.pem",
-        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-    );
-    assert!(
-        private
-            .expect_err("refused")
-            .to_string()
-            .contains("must not be here")
-    );
+    let private = load("a.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    assert!(private.expect_err("refused").to_string().contains("must not be here"));
 }
 
 #[test]
@@ -268,11 +239,7 @@ fn every_code_was_earned_in_one_of_these_tests() {
     earned.extend(name_rows().iter().map(|(code, _)| *code));
     // The other tests of this file and its neighbours: keys, counting, versions, reading, frames.
     earned.extend(["key-format", "key-weak", "keys-unusable"]);
-    earned.extend([
-        "signatures-too-few",
-        "signature-revoked-key",
-        "version-spelling",
-    ]);
+    earned.extend(["signatures-too-few", "signature-revoked-key", "version-spelling"]);
     earned.extend(["bundle-unreadable", "chunk-frame"]);
     // Said by `check_content`; `upgrade-bundle verify` has the test.
     earned.insert("image-digest");
@@ -286,22 +253,13 @@ fn limits_of_the_manifest_are_inclusive() {
     parts.document.notes = "x".repeat(256 * 1024);
     Manifest::check(parts.document.clone()).expect("just possible");
     parts.document.notes.push('x');
-    assert_eq!(
-        code(Manifest::check(parts.document.clone())),
-        "manifest-value"
-    );
+    assert_eq!(code(Manifest::check(parts.document.clone())), "manifest-value");
     let image = &mut parts.document.components[0];
     (image.handler, image.codec) = (Handler::SlotArchive, Codec::Gzip);
     parts.document.notes.clear();
-    assert_eq!(
-        code(Manifest::check(parts.document)),
-        "component-unsupported"
-    );
+    assert_eq!(code(Manifest::check(parts.document)), "component-unsupported");
     assert_eq!(CHUNK, 65536, "the rows above say 65536");
-    assert_eq!(
-        code(Manifest::parse(&vec![b' '; 1024 * 1024 + 1])),
-        "manifest-value"
-    );
+    assert_eq!(code(Manifest::parse(&vec![b' '; 1024 * 1024 + 1])), "manifest-value");
 }
 
 #[test]

@@ -79,10 +79,7 @@ impl Build {
         let keys: Result<Vec<_>, _> = self.key.iter().map(|path| SigningKey::load(path)).collect();
         let keys = keys?;
         let source = File::open(&image).map_err(file("open the image", &image))?;
-        let total = source
-            .metadata()
-            .map_err(file("look at the image", &image))?
-            .len();
+        let total = source.metadata().map_err(file("look at the image", &image))?.len();
         // It is found out again later, but nobody should wait for an hour to hear it.
         self.refuse_existing(&description)?;
         let (built, path, length) = self.make(&description, source, total, &keys)?;
@@ -95,11 +92,7 @@ impl Build {
         }
         let name = description.check()?;
         let path = self.out.join(name.to_string());
-        if path.exists() {
-            Err(Failure::BundleExists { path })
-        } else {
-            Ok(())
-        }
+        if path.exists() { Err(Failure::BundleExists { path }) } else { Ok(()) }
     }
 
     fn make(
@@ -122,10 +115,7 @@ impl Build {
             }
             bar.set_position(done);
         };
-        let mut workshop = Workshop {
-            progress: &advance,
-            ..Workshop::default()
-        };
+        let mut workshop = Workshop { progress: &advance, ..Workshop::default() };
         if let Some(threads) = self.threads {
             workshop.threads = threads;
         }
@@ -136,11 +126,7 @@ impl Build {
         out.flush().map_err(Failure::Write)?;
         drop(out);
         let length = output.file().metadata().map_err(Failure::Write)?.len();
-        let replace = if self.replace {
-            Replace::Yes
-        } else {
-            Replace::No
-        };
+        let replace = if self.replace { Replace::Yes } else { Replace::No };
         let path = output.publish(&built.name.to_string(), replace)?;
         Ok((built, path, length))
     }
@@ -148,11 +134,7 @@ impl Build {
 
 fn file(verb: &'static str, path: &std::path::Path) -> impl Fn(std::io::Error) -> Failure {
     let path = path.to_owned();
-    move |source| Failure::File {
-        verb,
-        path: path.clone(),
-        source,
-    }
+    move |source| Failure::File { verb, path: path.clone(), source }
 }
 
 fn report(built: &Built, path: &std::path::Path, length: u64) -> Report {
@@ -160,11 +142,7 @@ fn report(built: &Built, path: &std::path::Path, length: u64) -> Report {
     let mut lines = vec![
         path.display().to_string(),
         format!("bundle   {}", size(length)),
-        format!(
-            "image    {}, {} chunks",
-            size(image.raw_size),
-            image.chunks()
-        ),
+        format!("image    {}, {} chunks", size(image.raw_size), image.chunks()),
         format!("sha256   {}", image.raw_sha256),
     ];
     lines.extend(built.signers.iter().map(|id| format!("signed   {id}")));
@@ -174,8 +152,5 @@ fn report(built: &Built, path: &std::path::Path, length: u64) -> Report {
         "signers": built.signers,
         "manifest": built.manifest.document(),
     });
-    Report {
-        text: lines.join("\n"),
-        json,
-    }
+    Report { text: lines.join("\n"), json }
 }

@@ -54,26 +54,13 @@ impl Inspect {
 
 /// Opens a bundle for reading.
 pub(super) fn open(path: &Path) -> Result<BufReader<File>, Failure> {
-    let failed = |source| Failure::File {
-        verb: "open",
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| Failure::File { verb: "open", path: path.to_owned(), source };
     File::open(path).map(BufReader::new).map_err(failed)
 }
 
 fn report(seen: &Look, manifest: &Manifest, signers: Option<&[bundle_format::KeyId]>) -> Report {
-    let members: Vec<_> = seen
-        .heading
-        .iter()
-        .cloned()
-        .chain(manifest.members())
-        .collect();
-    let headline = if signers.is_some() {
-        MANIFEST_ONLY
-    } else {
-        NOTHING
-    };
+    let members: Vec<_> = seen.heading.iter().cloned().chain(manifest.members()).collect();
+    let headline = if signers.is_some() { MANIFEST_ONLY } else { NOTHING };
     let mut lines = vec![headline.to_owned(), String::new(), describe(manifest)];
     for id in &seen.signatures {
         let trusted = match signers {
@@ -84,15 +71,9 @@ fn report(seen: &Look, manifest: &Manifest, signers: Option<&[bundle_format::Key
         lines.push(format!("signature    {id}  {trusted}"));
     }
     lines.push(format!("file         {}\n", size(seen.file_len)));
-    lines.extend(
-        members
-            .iter()
-            .map(|member| format!("{:>12}  {}", member.size, member.name)),
-    );
-    let members: Vec<_> = members
-        .iter()
-        .map(|m| json!({ "name": m.name, "size": m.size }))
-        .collect();
+    lines.extend(members.iter().map(|member| format!("{:>12}  {}", member.size, member.name)));
+    let members: Vec<_> =
+        members.iter().map(|m| json!({ "name": m.name, "size": m.size })).collect();
     let json = json!({
         "verified": { "manifest": signers.is_some(), "content": false },
         "name": manifest.bundle_name().to_string(),
@@ -102,10 +83,7 @@ fn report(seen: &Look, manifest: &Manifest, signers: Option<&[bundle_format::Key
         "members": members,
         "manifest": manifest.document(),
     });
-    Report {
-        text: lines.join("\n"),
-        json,
-    }
+    Report { text: lines.join("\n"), json }
 }
 
 /// The manifest in lines, for people.
@@ -127,10 +105,7 @@ pub(super) fn describe(manifest: &Manifest) -> String {
     let created = i64::try_from(d.created)
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-        .map_or_else(
-            || format!("{} s after 1970", d.created),
-            |time| time.to_string(),
-        );
+        .map_or_else(|| format!("{} s after 1970", d.created), |time| time.to_string());
     let mut lines = vec![
         format!("name         {}", manifest.bundle_name()),
         format!("product      {}, {:?}, made {created}", d.product, d.kind),
@@ -138,9 +113,7 @@ pub(super) fn describe(manifest: &Manifest) -> String {
         format!("from         {}", from.join("; ")),
     ];
     if let Some(floor) = d.floors.security {
-        lines.push(format!(
-            "floor        {floor}: nothing below it may be staged afterwards"
-        ));
+        lines.push(format!("floor        {floor}: nothing below it may be staged afterwards"));
     }
     lines.extend(d.components.iter().map(component));
     lines.join("\n")

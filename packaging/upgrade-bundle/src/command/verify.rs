@@ -44,24 +44,14 @@ impl Verify {
         bar.finish_and_clear();
         outcome?;
 
-        let mut lines = vec![
-            format!("verified: everything in {name}\n"),
-            describe(&manifest),
-        ];
-        lines.extend(
-            signers
-                .iter()
-                .map(|id| format!("signature    {id}  verified")),
-        );
+        let mut lines = vec![format!("verified: everything in {name}\n"), describe(&manifest)];
+        lines.extend(signers.iter().map(|id| format!("signature    {id}  verified")));
         let json = json!({
             "verified": { "manifest": true, "content": true },
             "name": name.to_string(),
             "signers": signers,
             "manifest": manifest.document(),
         });
-        Ok(Report {
-            text: lines.join("\n"),
-            json,
-        })
+        Ok(Report { text: lines.join("\n"), json })
     }
 }

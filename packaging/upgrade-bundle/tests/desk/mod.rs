@@ -1,11 +1,7 @@
 //! A release engineer's desk, built by code, and the real binary on it.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
-#![allow(
-    unreachable_pub,
-    missing_docs,
-    reason = "shared by test programs, read by nobody else"
-)]
+#![allow(unreachable_pub, missing_docs, reason = "shared by test programs, read by nobody else")]
 #![allow(missing_debug_implementations, reason = "nothing prints a desk")]
 
 use std::fs;
@@ -81,14 +77,9 @@ impl Desk {
     }
 
     pub fn command(&self, program: &str) -> Command {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "programs are what is tested here"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "programs are what is tested here")]
         let mut command = Command::new(program);
-        command
-            .current_dir(self.0.path())
-            .env_remove("SOURCE_DATE_EPOCH");
+        command.current_dir(self.0.path()).env_remove("SOURCE_DATE_EPOCH");
         command
     }
 
@@ -98,32 +89,19 @@ impl Desk {
     }
 
     pub fn build(&self, more: &[&str]) -> Ended {
-        let args = [
-            "build",
-            "release.toml",
-            "--key",
-            "vendor.key",
-            "--out",
-            "out",
-        ];
+        let args = ["build", "release.toml", "--key", "vendor.key", "--out", "out"];
         self.run(&[&args, more].concat())
     }
 
     pub fn openssl(&self, args: &[&str]) {
         let output = self.command("openssl").args(args).output();
         let output = output.unwrap_or_else(|e| panic!("install the package openssl: {e}"));
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     pub fn left_in_out(&self) -> Vec<String> {
         let names = fs::read_dir(self.path("out")).expect("it is there");
-        names
-            .map(|e| e.expect("entry").file_name().into_string().expect("text"))
-            .collect()
+        names.map(|e| e.expect("entry").file_name().into_string().expect("text")).collect()
     }
 }
 
@@ -137,11 +115,7 @@ impl From<Output> for Ended {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         let code = output.status.code().expect("no signal");
-        Self {
-            code,
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
+        Self { code, out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
@@ -152,11 +126,7 @@ impl Ended {
         let mut lines = self.err.lines();
         let first = lines.next().expect("an error");
         assert!(first.starts_with(&format!("error[{code}]: ")), "{first}");
-        assert!(
-            lines.next().is_some_and(|l| l.starts_with("  -> ")),
-            "{}",
-            self.err
-        );
+        assert!(lines.next().is_some_and(|l| l.starts_with("  -> ")), "{}", self.err);
         assert_eq!(lines.next(), None, "{}", self.err);
     }
 
