@@ -281,10 +281,10 @@ pub fn worth_trying(seen: &Seen) -> Vec<Fault> {
         return faults;
     }
     if deed.changes() {
-        faults.extend([Landing::NOTHING, Landing::ALL].map(Fault::CutBefore));
-        faults.push(Fault::CutAfter(Landing::ALL));
-        let landings = Landing::each(seen.unsynced.1).into_iter();
-        faults.extend(landings.filter(|landing| *landing != Landing::ALL).map(Fault::CutAfter));
+        let before: &[Landing] =
+            if seen.unsynced.0 == 0 { &[Landing::NOTHING] } else { &[Landing::NOTHING, Landing::ALL] };
+        faults.extend(before.iter().copied().map(Fault::CutBefore));
+        faults.extend(Landing::each(seen.unsynced.1).into_iter().map(Fault::CutAfter));
         if !matches!(deed, Deed::Spend(..)) {
             faults.extend([Fault::KillBefore, Fault::KillAfter]);
         }

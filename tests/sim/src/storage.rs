@@ -177,12 +177,13 @@ impl Landing {
             [0, all].into_iter().chain(bits.clone()).chain(bits.map(|bit| all & !bit)).collect()
         };
         masks.dedup();
-        let mut each: Vec<Self> = masks.into_iter().map(|mask| Self { mask, torn: None }).collect();
+        let named = |mask| if mask == all && unsynced > 0 { u64::MAX } else { mask };
+        let mut each: Vec<Self> = masks.into_iter().map(|mask| Self { mask: named(mask), torn: None }).collect();
         for n in 0..unsynced.min(63) {
             for tear in Tear::ALL {
                 each.push(Self { mask: 0, torn: Some((n, tear)) });
                 if unsynced > 1 {
-                    each.push(Self { mask: all, torn: Some((n, tear)) });
+                    each.push(Self { mask: u64::MAX, torn: Some((n, tear)) });
                 }
             }
         }
@@ -207,14 +208,26 @@ pub struct Medium {
     live: Bytes,
     durable: Bytes,
     unsynced: Vec<Change>,
-    /// A sync is acknowledged and does nothing: for the negative controls.
-    pub lies: bool,
+    /// How it lies, for the negative controls.
+    pub lie: Lie,
+}
+
+/// A medium that breaks its promise; no fault of the model, but a control that the simulator sees what it should.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Lie {
+    /// It does not.
+    #[default]
+    None,
+    /// A sync is acknowledged and does nothing.
+    Sync,
+    /// A read gives what was meant to be written, whatever landed.
+    Read,
 }
 
 impl Medium {
     /// A medium on which these bytes are durable.
     pub fn new(bytes: Bytes) -> Self {
-        Self { live: bytes.clone(), durable: bytes, unsynced: Vec::new(), lies: false }
+        Self { live: bytes.clone(), durable: bytes, unsynced: Vec::new(), lie: Lie::None }
     }
 
     /// What a reader sees.
@@ -228,20 +241,24 @@ impl Medium {
     }
 
     /// How many changes are not durable.
-    pub fn unsynced(&self) -> usize {
-        self.unsynced.len()
+    pub fn unsynced(&self) -> u32 {
+        u32::try_from(self.unsynced.len()).unwrap_or(u32::MAX)
     }
 
     /// Writes.
     pub fn write(&mut self, offset: u64, bytes: &[u8], twist: Twist) {
-        let mut bytes = bytes.to_vec();
-        match twist {
-            Twist::None => {}
-            Twist::Flip => flip(&mut bytes),
-            Twist::Lose => return,
+        let mut landing = bytes.to_vec();
+        if twist == Twist::Flip {
+            flip(&mut landing);
         }
-        self.live.write(offset, &bytes);
-        self.unsynced.push(Change::Write { offset, bytes: bytes.into() });
+        if self.lie == Lie::Read {
+            self.live.write(offset, bytes);
+        } else if twist != Twist::Lose {
+            self.live.write(offset, &landing);
+        }
+        if twist != Twist::Lose {
+            self.unsynced.push(Change::Write { offset, bytes: landing.into() });
+        }
     }
 
     /// Changes the length.
@@ -252,15 +269,33 @@ impl Medium {
 
     /// Makes everything durable.
     pub fn sync(&mut self) {
-        if !self.lies {
-            self.settle();
+        if self.lie == Lie::Sync {
+            return;
+        }
+        for change in self.unsynced.drain(..) {
+            match change {
+                Change::Write { offset, bytes } => self.durable.write(offset, &bytes),
+                Change::SetLen(len) => self.durable.set_len(len),
+            }
         }
     }
 
-    /// An orderly shutdown: even a lying disk has time to write.
+    /// An orderly shutdown: even a disk that lies about its sync has time to write.
     pub fn settle(&mut self) {
-        self.durable = self.live.clone();
-        self.unsynced.clear();
+        let lie = std::mem::take(&mut self.lie);
+        self.sync();
+        *self = Self { lie, ..Self::new(self.durable.clone()) };
+    }
+
+    /// What a cut could leave at this moment: nothing landed, all landed, each change torn in each way.
+    pub fn survivors(&self) -> Vec<Bytes> {
+        let mut survivors = vec![self.durable.clone()];
+        for landing in Landing::each(self.unsynced()).into_iter().skip(1) {
+            let mut cut = self.clone();
+            cut.cut(landing, 0);
+            survivors.push(cut.live);
+        }
+        survivors
     }
 
     /// The power goes: of the unsynced changes, of which the first has the number `first`, what `landing` says is left.
@@ -277,7 +312,7 @@ impl Medium {
                 (Change::Write { .. } | Change::SetLen(_), _) => {}
             }
         }
-        *self = Self { lies: self.lies, ..Self::new(left) };
+        *self = Self { lie: self.lie, ..Self::new(left) };
     }
 }
 
@@ -337,7 +372,7 @@ mod tests {
     #[test]
     fn a_lying_sync_keeps_nothing() {
         let mut medium = Medium::new(Bytes::new(&[0; 512]));
-        medium.lies = true;
+        medium.lie = Lie::Sync;
         medium.write(0, &[1; 512], Twist::None);
         medium.sync();
         medium.cut(Landing::NOTHING, 0);
