@@ -1,6 +1,6 @@
 //! The outside world, as one blocking trait on one page.
 //!
-//! Everything that the agent does to an appliance goes through [`Device`] and [`crate::disk::Storage`]. There are three
+//! Everything that the agent does to an appliance goes through [`Device`] and [`Storage`]. There are three
 //! worlds: a real appliance, one that lives in a directory ([`crate::directory`]), and the simulator's. The driver and
 //! the hand are the same code in all of them; nothing above this line asks which world it is in.
 
@@ -13,8 +13,6 @@ use bootloader_hooks::Slot;
 use flow::readiness::Clock;
 use flow::trial::Look;
 use flow::{Evidence, Now, Side};
-
-use crate::disk::Storage;
 
 /// A place that the agent reads or writes. Each is opened anew for each task, so that a changed world is noticed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -84,6 +82,29 @@ pub trait Device: Send + Sync {
 
     /// Lets time pass, until a stop ends the waiting.
     fn pause(&self, time: Duration, stop: &Stop);
+}
+
+/// Bytes that survive a reboot.
+pub trait Storage: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Nothing is stored.
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Fills `bytes` from `offset`. After a sync this reads what the medium holds, not what a cache remembers.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`. It is durable only after [`Storage::sync`].
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Everything written before is durable when this returns.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts or lengthens a spool side or a file that is made at first start; slots and partitions refuse it.
+    fn set_len(&self, len: u64) -> io::Result<()>;
 }
 
 /// Tells a running task that its end is no longer wanted. Cheap to ask; a task asks at least once a chunk.

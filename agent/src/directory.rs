@@ -27,8 +27,7 @@ use flow::readiness::Clock;
 use flow::trial::Look;
 use flow::{BootId, Evidence, Now, Side};
 
-use crate::device::{Device, JournalCopy, Place, Stop, ThisBoot};
-use crate::disk::Storage;
+use crate::device::{Device, JournalCopy, Place, Stop, Storage, ThisBoot};
 use crate::linux::clock;
 use crate::linux::file::FileStorage;
 use crate::linux::program::{self, Ran};

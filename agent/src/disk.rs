@@ -1,6 +1,6 @@
 //! Everything durable, and the order in which it becomes so.
 //!
-//! One small trait, [`Storage`], stands between the agent and every byte it keeps: slots, boot state, journal, history,
+//! One small trait, [`crate::device::Storage`], stands between the agent and every byte it keeps: slots, boot state, journal, history,
 //! spool. So all of them can be cut off at any operation by the simulator. *Durable* means here: written, synced, and
 //! read back where a wrong byte would boot or would be believed later.
 //!
@@ -21,28 +21,7 @@ use std::io;
 
 pub use buffer::Buffer;
 
-/// Bytes that survive a reboot.
-pub trait Storage: Send + Sync {
-    /// Length in bytes.
-    fn len(&self) -> io::Result<u64>;
-
-    /// Nothing is stored.
-    fn is_empty(&self) -> io::Result<bool> {
-        self.len().map(|len| len == 0)
-    }
-
-    /// Fills `bytes` from `offset`. After a sync this reads what the medium holds, not what a cache remembers.
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
-
-    /// Writes all of `bytes` at `offset`. It is durable only after [`Storage::sync`].
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-
-    /// Everything written before is durable when this returns.
-    fn sync(&self) -> io::Result<()>;
-
-    /// Cuts or lengthens a spool side or a file that is made at first start; slots and partitions refuse it.
-    fn set_len(&self, len: u64) -> io::Result<()>;
-}
+pub use crate::device::Storage;
 
 /// An operation on a place that did not work: what was tried, where, and why.
 #[derive(Debug, thiserror::Error)]

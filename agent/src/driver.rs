@@ -41,6 +41,8 @@ pub struct Driver {
 }
 
 struct Inner {
+    /// What was found when this life began.
+    boot: Boot,
     state: State,
     journal: Option<Journal>,
     history: Option<History>,
@@ -91,18 +93,7 @@ impl Driver {
             Ok((journal, found)) => (Some(journal), found, None),
             Err(e) => (None, Found::Nothing, Some(e.to_string())),
         };
-        let fresh = State::new(now.boot_id, here.running);
-        let state = match found {
-            Found::State(state) => *state,
-            Found::Foreign { id } => {
-                tracing::warn!(
-                    id,
-                    "the journal was written by another release of the agent; the boot state decides"
-                );
-                State { next_id: id.saturating_add(1), ..fresh }
-            }
-            Found::Nothing => fresh,
-        };
+        let state = recall(found, State::new(now.boot_id, here.running));
         let history = History::open(&*device);
         if let Err(fault) = &history {
             tracing::warn!(%fault, "the history cannot be read");
@@ -120,6 +111,7 @@ impl Driver {
             hand: Hand::new(settings),
             device,
             inner: Mutex::new(Inner {
+                boot,
                 state,
                 journal,
                 history: history.ok(),
@@ -133,19 +125,21 @@ impl Driver {
             progress: Progress::default(),
             changed: Box::new(changed),
         };
-        driver.started(boot);
+        driver.started(&mut driver.lock());
         Ok(driver)
     }
 
-    fn started(&self, boot: Boot) {
-        let mut inner = self.lock();
-        tracing::info!(slot = %boot.running, trial = boot.trial, boot_state = ?boot.state, phase = %inner.state.phase, "started");
+    /// The first event of this life.
+    fn started(&self, inner: &mut Inner) {
+        let boot = inner.boot;
+        let (slot, trial, phase) = (boot.running, boot.trial, inner.state.phase);
+        tracing::info!(%slot, trial, boot_state = ?boot.state, %phase, "started");
         // The cut may have come between the journal and the history.
         if let Some(last) = inner.state.last.clone() {
-            append(&mut inner, &last);
+            append(inner, &last);
         }
         // A fact is never refused.
-        drop(self.turn(&mut inner, Event::Booted(boot)));
+        drop(self.turn(inner, Event::Booted(boot)));
     }
 
     /// The release that runs, as far as the running slot says one.
@@ -326,11 +320,18 @@ impl Driver {
         (self.changed)();
     }
 
+    /// The journal may answer again. If it could not even be opened at start, this life begins only now: nothing was
+    /// done yet, and what the journal tells must not be overwritten by what was assumed without it.
     fn try_journal_again(&self, inner: &mut Inner) {
-        if inner.journal.is_none()
-            && let Ok((journal, _)) = Journal::open(&*self.device)
-        {
+        if inner.journal.is_none() {
+            let Ok((journal, found)) = Journal::open(&*self.device) else { return };
             inner.journal = Some(journal);
+            inner.history = History::open(&*self.device).ok();
+            inner.state = recall(found, State::new(inner.boot.id, inner.boot.running));
+            inner.boot.state = boot_state_of(&*self.device);
+            inner.stuck = None;
+            self.started(inner);
+            return;
         }
         let state = inner.state.clone();
         match persist(inner, &state) {
@@ -346,6 +347,21 @@ impl Driver {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state that a journal tells; without one, an appliance that never upgraded.
+fn recall(found: Found, fresh: State) -> State {
+    match found {
+        Found::State(state) => *state,
+        Found::Foreign { id } => {
+            tracing::warn!(
+                id,
+                "the journal is of another release of the agent; the boot state decides"
+            );
+            State { next_id: id.saturating_add(1), ..fresh }
+        }
+        Found::Nothing => fresh,
     }
 }
 

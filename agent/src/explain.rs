@@ -55,6 +55,12 @@ fn trouble_advice(code: &str) -> &'static str {
         }
         "slot-too-small" => "take a bundle made for this disk layout",
         "reboot" => "find out what holds up the reboot, then upgrade start again",
+        _ if ["bundle-", "chunk-", "index-", "image-", "member-"]
+            .iter()
+            .any(|kind| code.starts_with(kind)) =>
+        {
+            "get the bundle again from where it was published, then upgrade start FILE"
+        }
         _ => "upgrade retry, or upgrade cancel",
     }
 }

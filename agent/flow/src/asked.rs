@@ -67,7 +67,8 @@ pub fn possible(word: &str) -> Vec<Phase> {
         Writing,
     };
     match word {
-        "start" | "fetch" | "check" => vec![Idle, Failed],
+        "start" => vec![Idle, Failed],
+        "fetch" | "check" => vec![Idle],
         "cancel" => vec![
             Fetching, Verifying, Assessing, Writing, Staged, Holding, Arming, Rebooting, OnTrial,
             Failed,
@@ -96,6 +97,10 @@ fn start(state: State, now: Now, request: Request) -> Result<State, No> {
     match state.phase {
         Phase::Idle => begin(state, now, request),
         Phase::Failed => {
+            // An errand changes nothing, so it must not end the failed job either.
+            if request.goal.is_errand() {
+                return Err(not_while(word, state.phase));
+            }
             let on_trial = state.job.as_ref().is_some_and(|job| job.trial.is_some());
             if on_trial {
                 return Err((
@@ -302,12 +307,12 @@ fn confirm(state: State) -> Result<State, No> {
 fn revert_to_previous(mut state: State, now: Now, origin: Origin) -> Result<State, No> {
     match state.phase {
         Phase::Idle => {
-            let Some(image) = state.image(!state.running).cloned() else {
+            let previous = !state.running;
+            let Some(image) = state.proven(previous).cloned() else {
                 return Err((
-                    "slot-unknown",
+                    "slot-unproven",
                     format!(
-                        "cannot revert: what slot {} holds is not known, so it could not be verified",
-                        !state.running
+                        "cannot revert: slot {previous} holds no system that this agent wrote and saw healthy"
                     ),
                 ));
             };

@@ -10,10 +10,10 @@
 
 use bootloader_hooks::{BootState, Other};
 
-use crate::cause::{Cause, Ended};
+use crate::cause::Cause;
 use crate::event::{Boot, Evidence, Now, Origin};
 use crate::state::{Goal, Judgement, Phase, Source, State, Trial, Upgrade};
-use crate::step::{Rules, end, end_for, fail, go, revert, sick};
+use crate::step::{Rules, end_for, fail, go, revert, sick};
 
 /// How the boot state speaks of the slot that a job is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -246,14 +246,7 @@ fn on_trial(mut state: State, now: Now, found: &Found, rules: &Rules) -> State {
 fn confirming(state: State, now: Now, found: &Found) -> State {
     match (found.at_target, found.same_boot, found.standing) {
         // Health was proven before this phase began, and the boot state is durable: that is success.
-        (_, _, Standing::Confirmed) => {
-            let how = match state.job.as_ref().map(|job| job.goal) {
-                Some(Goal::Revert) => Ended::Reverted,
-                Some(Goal::Fetch | Goal::Check | Goal::Stage | Goal::Upgrade | Goal::Repair)
-                | None => Ended::Succeeded,
-            };
-            end(state, now, how, None)
-        }
+        (_, _, Standing::Confirmed) => crate::ended::confirmed(state, now),
         (
             true,
             true,

@@ -6,7 +6,7 @@
 use crate::cause::{Cause, Ended};
 use crate::event::{End, Now};
 use crate::readiness::Report;
-use crate::state::{Goal, Held, Image, Phase, Source, State, clip};
+use crate::state::{Goal, Held, Holding, Image, Phase, Source, State, clip};
 use crate::step::{Rules, end, end_for, fail, go, revert, sick};
 
 pub(crate) fn ended(state: State, now: Now, what: End, rules: &Rules) -> State {
@@ -19,10 +19,8 @@ pub(crate) fn ended(state: State, now: Now, what: End, rules: &Rules) -> State {
             end_for(state, now, cause)
         }
         // A bundle that breaks only while its chunks are read leaves a half-written slot: that is trouble, to be retried.
-        (End::NotAccepted { code, text, advice }, Phase::Writing) => {
-            let cause =
-                Cause::NotAccepted { code: clip(code), text: clip(text), advice: clip(advice) };
-            fail(state, cause)
+        (End::NotAccepted { code, text, .. }, Phase::Writing) => {
+            fail(state, Cause::Trouble { code: clip(code), text: clip(text) })
         }
         (End::Assessed(report), Phase::Assessing) => assessed(state, now, report),
         (End::Written, Phase::Writing) => written(state, now),
@@ -102,7 +100,7 @@ fn assessed(mut state: State, now: Now, report: Report) -> State {
         Goal::Stage | Goal::Upgrade | Goal::Revert => {
             // From here on the other slot holds neither what it held nor yet what it will.
             let target = job.target;
-            state.set_image(target, None);
+            state.hold(target, None);
             go(state, Phase::Writing)
         }
     }
@@ -110,9 +108,11 @@ fn assessed(mut state: State, now: Now, report: Report) -> State {
 
 fn written(mut state: State, now: Now) -> State {
     let Some(job) = &state.job else { return state };
-    let (target, image) = (job.target, job.image.clone());
-    let goes_on = job.goal != Goal::Stage && job.decided == now.boot_id;
-    state.set_image(target, image);
+    let (target, goal, image) = (job.target, job.goal, job.image.clone());
+    let goes_on = goal != Goal::Stage && job.decided == now.boot_id;
+    // A revert wrote nothing: what was proven there is there still.
+    let proven = goal == Goal::Revert;
+    state.hold(target, image.map(|image| Holding { image, proven }));
     go(state, if goes_on { Phase::Holding } else { Phase::Staged })
 }
 
@@ -127,12 +127,13 @@ fn well(mut state: State, now: Now, rules: &Rules) -> State {
     state
 }
 
-fn confirmed(mut state: State, now: Now) -> State {
+/// The boot state is durable, and health was proven before: success.
+pub(crate) fn confirmed(mut state: State, now: Now) -> State {
     let Some(job) = &state.job else { return state };
     let how = if job.goal == Goal::Revert { Ended::Reverted } else { Ended::Succeeded };
     let (target, image) = (job.target, job.image.clone());
-    if image.is_some() {
-        state.set_image(target, image);
+    if let Some(image) = image {
+        state.hold(target, Some(Holding { image, proven: true }));
     }
     end(state, now, how, None)
 }

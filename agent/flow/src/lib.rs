@@ -31,7 +31,7 @@ pub use event::{
     Boot, BootId, Command, End, Event, Evidence, Now, Origin, Refusal, Request, Verdict,
 };
 pub use state::{
-    Goal, Held, Image, Judged, Judgement, MAX_TEXT, Outcome, Phase, Side, Source, State, Trial,
-    Upgrade,
+    Goal, Held, Holding, Image, Judged, Judgement, MAX_TEXT, Outcome, Phase, Side, Source, State,
+    Trial, Upgrade,
 };
 pub use step::{Rules, Turned, step};

@@ -114,9 +114,9 @@ pub struct State {
     /// The bundle in the spool.
     pub held: Option<Held>,
     /// What slot A is known to hold, by read-back.
-    pub image_a: Option<Image>,
+    pub holds_a: Option<Holding>,
     /// What slot B is known to hold, by read-back.
-    pub image_b: Option<Image>,
+    pub holds_b: Option<Holding>,
     /// Images with a stain, oldest first; at most [`State::MAX_JUDGED`].
     pub judged: Vec<Judged>,
     /// An armed try was seen unspent after a boot: the bootloader does not count. Until `repair` nothing is upgraded.
@@ -140,26 +140,31 @@ impl State {
             running,
             next_id: 1,
             held: None,
-            image_a: None,
-            image_b: None,
+            holds_a: None,
+            holds_b: None,
             judged: Vec::new(),
             counter_broken: false,
         }
     }
 
     /// What `slot` is known to hold.
-    pub fn image(&self, slot: Slot) -> Option<&Image> {
+    pub fn holding(&self, slot: Slot) -> Option<&Holding> {
         match slot {
-            Slot::A => self.image_a.as_ref(),
-            Slot::B => self.image_b.as_ref(),
+            Slot::A => self.holds_a.as_ref(),
+            Slot::B => self.holds_b.as_ref(),
         }
     }
 
+    /// The image in `slot` that was confirmed there once: what a revert may go back to.
+    pub fn proven(&self, slot: Slot) -> Option<&Image> {
+        self.holding(slot).filter(|holding| holding.proven).map(|holding| &holding.image)
+    }
+
     /// Remembers (or forgets) what `slot` holds.
-    pub(crate) fn set_image(&mut self, slot: Slot, image: Option<Image>) {
+    pub(crate) fn hold(&mut self, slot: Slot, holding: Option<Holding>) {
         match slot {
-            Slot::A => self.image_a = image,
-            Slot::B => self.image_b = image,
+            Slot::A => self.holds_a = holding,
+            Slot::B => self.holds_b = holding,
         }
     }
 
@@ -306,6 +311,15 @@ pub struct Image {
     pub digest: Digest,
     /// Its raw length in bytes.
     pub raw_size: u64,
+}
+
+/// What a slot is known to hold.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Holding {
+    /// The image, every byte of which was read back.
+    pub image: Image,
+    /// It was booted there, was healthy, and was confirmed.
+    pub proven: bool,
 }
 
 /// What is known about a trial.

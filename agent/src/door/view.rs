@@ -258,8 +258,11 @@ fn slot(driver: &Driver, seen: &Snapshot, boot: Option<BootState>, slot: Slot) -
     };
     // What ran here before an upgrade of the other slot is here still; a factory's slot has no other record.
     let before = state.last.as_ref().filter(|last| last.target != slot).and_then(|last| last.from);
-    let known =
-        state.image(slot).map(|image| image.release).or(before).map(|release| release.to_string());
+    let known = state
+        .holding(slot)
+        .map(|holding| holding.image.release)
+        .or(before)
+        .map(|release| release.to_string());
     let release = if running {
         driver.release().as_ref().ok().map(ToString::to_string).or(known)
     } else {

@@ -12,7 +12,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, PosixFadviseAdvice, posix_fadvise};
 
-use crate::disk::Storage;
+use crate::device::Storage;
 
 /// A regular file.
 #[derive(Debug)]

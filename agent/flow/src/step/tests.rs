@@ -10,8 +10,8 @@ use super::*;
 use crate::asked::possible;
 use crate::readiness::{CheckId, Grade, Report, Row};
 use crate::{
-    Boot, BootId, Command, End, Evidence, Goal, Held, Image, Judgement, Origin, Request, Side,
-    Source, Task, Trial, Upgrade, duty,
+    Boot, BootId, Command, End, Evidence, Goal, Held, Holding, Image, Judgement, Origin, Request,
+    Side, Source, Task, Trial, Upgrade, duty,
 };
 
 const HERE: BootId = BootId(1);
@@ -56,7 +56,7 @@ fn request(goal: Goal, file: Option<&str>) -> Request {
 fn in_phase(phase: Phase) -> State {
     let mut state = State::new(HERE, Slot::A);
     state.held = Some(held());
-    state.image_b = Some(image());
+    state.holds_b = Some(Holding { image: image(), proven: true });
     state.next_id = 8;
     state.phase = phase;
     if phase == Phase::Idle {
@@ -122,7 +122,7 @@ fn states() -> Vec<State> {
         all.push(stained);
         let mut bare = plain;
         bare.held = None;
-        bare.image_b = None;
+        bare.holds_b = None;
         all.push(bare);
     }
     let elsewhere: Vec<State> =
@@ -531,6 +531,19 @@ fn a_third_start_within_one_trial_is_sick() {
     state = step(&state, now(), Event::Booted(boot), &Rules::default()).state;
     assert_eq!(state.phase, Phase::Reverting);
     assert_eq!(state.judgement(&image().digest), Some(Judgement::Condemned));
+}
+
+#[test]
+fn a_revert_goes_only_to_a_system_that_was_confirmed_there() {
+    let ask = |state: &State| {
+        step(state, now(), Event::Asked(Command::Revert(origin())), &Rules::default())
+    };
+    let mut state = in_phase(Phase::Idle);
+    assert_eq!(ask(&state).state.phase, Phase::Writing);
+    state.holds_b = Some(Holding { image: image(), proven: false });
+    assert_eq!(ask(&state).answer.map_err(|no| no.code), Err("slot-unproven"));
+    state.holds_b = None;
+    assert_eq!(ask(&state).answer.map_err(|no| no.code), Err("slot-unproven"));
 }
 
 #[test]

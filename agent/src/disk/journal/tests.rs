@@ -8,8 +8,8 @@ use bootloader_hooks::Slot;
 use bundle_format::{Digest, Release};
 use flow::readiness::{CheckId, Grade, Report, Row};
 use flow::{
-    BootId, Cause, Ended, Goal, Held, Image, Judged, Judgement, MAX_TEXT, Outcome, Phase, Side,
-    Source, Trial, Upgrade,
+    BootId, Cause, Ended, Goal, Held, Holding, Image, Judged, Judgement, MAX_TEXT, Outcome, Phase,
+    Side, Source, Trial, Upgrade,
 };
 
 use super::*;
@@ -138,8 +138,8 @@ fn the_largest_possible_state_fits() {
     largest.phase = Phase::Reverting;
     let cause = Cause::NotAccepted { code: text(), text: text(), advice: text() };
     largest.held = Some(Held { name: text(), len: u64::MAX, side: Side::Right });
-    largest.image_a = Some(image());
-    largest.image_b = Some(image());
+    largest.holds_a = Some(Holding { image: image(), proven: false });
+    largest.holds_b = largest.holds_a.clone();
     largest.last = Some(Outcome { cause: Some(cause.clone()), by: text(), ..outcome(u64::MAX) });
     largest.errand = largest.last.clone();
     let judged =
