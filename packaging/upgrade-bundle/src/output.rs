@@ -5,13 +5,14 @@
 //! kernel frees what has no name. Where a file system lacks `O_TMPFILE` a hidden temporary name is
 //! used instead, removed on every failure but not when the process is killed.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+use rustix::io::Errno;
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::failure::Failure;
@@ -27,23 +28,19 @@ pub struct Output {
 impl Output {
     /// A file in this directory, without its name yet.
     pub fn new(directory: &Path) -> Result<Self, Failure> {
-        let unnamed = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .mode(0o644)
-            .custom_flags(OFlag::O_TMPFILE.bits())
-            .open(directory);
+        let mode = Mode::from_raw_mode(0o644);
+        let unnamed = open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode);
         let (file, temporary) = match unnamed {
-            Ok(file) => (file, None),
-            Err(e)
-                if [Some(libc_eopnotsupp()), Some(libc_eisdir())].contains(&e.raw_os_error()) =>
-            {
+            Ok(file) => (File::from(file), None),
+            // The second is how kernels and file systems that do not know O_TMPFILE see it: an attempt to write a
+            // directory.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
                 let named = NamedTempFile::new_in(directory)
                     .map_err(Failure::file("create a file in", directory))?;
                 let (file, path) = named.into_parts();
                 (file, Some(path))
             }
-            Err(e) => return Err(Failure::file("create a file in", directory)(e)),
+            Err(e) => return Err(Failure::file("create a file in", directory)(e.into())),
         };
         Ok(Self { file, temporary, directory: directory.to_owned() })
     }
@@ -88,15 +85,6 @@ pub enum Replace {
     Yes,
 }
 
-fn libc_eopnotsupp() -> i32 {
-    nix::errno::Errno::EOPNOTSUPP as i32
-}
-
-/// Kernels and file systems that do not know `O_TMPFILE` see an attempt to write a directory.
-fn libc_eisdir() -> i32 {
-    nix::errno::Errno::EISDIR as i32
-}
-
 /// Gives the file a name; never replaces one.
 fn link(file: &File, temporary: Option<TempPath>, path: &Path) -> io::Result<()> {
     if let Some(temporary) = temporary {
@@ -104,8 +92,7 @@ fn link(file: &File, temporary: Option<TempPath>, path: &Path) -> io::Result<()>
         return temporary.persist_noclobber(path).map_err(|e| e.error);
     }
     let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let follow = AtFlags::AT_SYMLINK_FOLLOW;
-    nix::unistd::linkat(AT_FDCWD, unnamed.as_str(), AT_FDCWD, path, follow)?;
+    linkat(CWD, unnamed.as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW)?;
     Ok(())
 }
 
