@@ -437,7 +437,7 @@ fn told(json: bool, followed: &Followed) -> Exit {
             Exit::InProgress
         }
         Followed::Waits(next) => {
-            show::done(json, &format!("staged; next: {next}"));
+            show::done(json, &format!("it waits; next: {next}"));
             Exit::Done
         }
         Followed::Failed(cause) => {

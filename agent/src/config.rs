@@ -201,12 +201,15 @@ fn trial(trial: &Trial) -> Result<TrialSettings, String> {
     if trial.commands.is_empty() || trial.commands.iter().any(Vec::is_empty) {
         return Err("trial.commands must name at least one probe: a system that boots is not yet a system that works".to_owned());
     }
-    // All probes once more after the soak, each as slow as it may be, must still fit.
+    // A healthy system whose probes are as slow as they may be must get through: one look begins the soak, one ends it,
+    // and a pause lies between.
     let probes =
         answer_within.saturating_mul(u32::try_from(trial.commands.len()).unwrap_or(u32::MAX));
-    if rules.soak.saturating_add(probes) >= rules.deadline {
+    let needed = rules.soak.saturating_add(probes.saturating_mul(2)).saturating_add(every);
+    if needed >= rules.deadline {
         return Err(format!(
-            "trial.soak {:?} and {} probes of {answer_within:?} each do not fit into trial.deadline {:?}",
+            "trial.soak {:?}, two looks at {} probes of {answer_within:?} each and a pause of {every:?} do not fit into \
+             trial.deadline {:?}; {needed:?} are needed",
             rules.soak,
             trial.commands.len(),
             rules.deadline

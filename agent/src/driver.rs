@@ -8,6 +8,7 @@
 //! whose state went away is told to stop; its end frees the hand and is not believed. There is no runtime and no clock
 //! of its own in here, so the simulator runs exactly this code from a seed.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ use crate::source::Handed;
 
 /// How long the hand waits before it looks again by itself. Every event wakes it at once; this is the second lock.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many outcomes wait for a history that cannot be written. There is one a job, and jobs are rare.
+const PENDING: usize = 16;
 
 /// The agent's heart.
 pub struct Driver {
@@ -48,6 +52,8 @@ struct Inner {
     history: Option<History>,
     /// What a client handed over, for the job with this number.
     handed: Option<(u64, Handed)>,
+    /// Outcomes that are in the journal and not yet in the history.
+    pending: VecDeque<Outcome>,
     /// Stops the task in hand.
     stop: Stop,
     /// Why nothing is done at the moment.
@@ -116,6 +122,7 @@ impl Driver {
                 journal,
                 history: history.ok(),
                 handed: None,
+                pending: VecDeque::new(),
                 stop: Stop::default(),
                 stuck,
                 tidied: false,
@@ -135,9 +142,13 @@ impl Driver {
         let (slot, trial, phase) = (boot.running, boot.trial, inner.state.phase);
         tracing::info!(%slot, trial, boot_state = ?boot.state, %phase, "started");
         // The cut may have come between the journal and the history.
-        if let Some(last) = inner.state.last.clone() {
-            append(inner, &last);
-        }
+        inner.pending.extend(inner.state.last.clone());
+        self.write_history(inner);
+        // Numbers go on also where the journals are lost and only the history is left.
+        let known =
+            inner.history.iter().flat_map(History::outcomes).map(|outcome| outcome.id).max();
+        let next = known.map_or(1, |id| id.saturating_add(1));
+        inner.state.next_id = inner.state.next_id.max(next);
         // A fact is never refused.
         drop(self.turn(inner, Event::Booted(boot)));
     }
@@ -199,11 +210,23 @@ impl Driver {
         Ok(job)
     }
 
+    /// Cancels the job with this number, if it is still in hand and can be cancelled. For a client that goes away.
+    pub fn cancel(&self, id: u64) {
+        let mut inner = self.lock();
+        if inner.state.job.as_ref().is_some_and(|job| job.id == id) {
+            // A refusal means that the job is beyond cancelling; then it goes on without the client.
+            drop(self.turn(&mut inner, Event::Asked(Command::Cancel)));
+        }
+    }
+
     /// Looks at the clock: a duty's time may have come, or the journal may be writable again.
     pub fn tick(&self) {
         let mut inner = self.lock();
         if inner.stuck.is_some() {
             self.try_journal_again(&mut inner);
+        }
+        if !inner.pending.is_empty() {
+            self.write_history(&mut inner);
         }
         let now = self.device.now();
         let due = match duty(&inner.state, &self.rules).until {
@@ -222,7 +245,10 @@ impl Driver {
             let mut inner = self.lock();
             let task = duty(&inner.state, &self.rules).task;
             let rests = task == Task::Rest && (inner.tidied || inner.state.job.is_some());
-            if rests || inner.stuck.is_some() || inner.leaving {
+            // Without a journal nothing new begins; but a trial is judged, and the way back is always open: the boot state
+            // is right, and the next life reads it.
+            let held_up = inner.stuck.is_some() && !matches!(task, Task::Judge | Task::Revert);
+            if rests || held_up || inner.leaving {
                 return false;
             }
             inner.tidied = task == Task::Rest;
@@ -259,7 +285,8 @@ impl Driver {
             if inner.leaving {
                 return;
             }
-            if duty(&inner.state, &self.rules).task == Task::Rest || inner.stuck.is_some() {
+            let task = duty(&inner.state, &self.rules).task;
+            if task == Task::Rest || inner.stuck.is_some() {
                 drop(self.bell.wait_timeout(inner, LOOK_AGAIN));
             }
         }
@@ -283,7 +310,7 @@ impl Driver {
         }
         if let Err(text) = persist(inner, &turned.state) {
             if is_command {
-                return Err(Refusal { code: "journal", text, possible: Vec::new() });
+                return Err(self.take_back(inner, text));
             }
             tracing::error!(%text, "nothing more is done until the journal can be written");
             inner.stuck = Some(text);
@@ -291,6 +318,20 @@ impl Driver {
         let before = std::mem::replace(&mut inner.state, turned.state);
         self.settle_in(inner, &before);
         Ok(())
+    }
+
+    /// A command was refused because the journal could not be written; but a part of that write may be on the disk. The
+    /// state as it is takes its place, or nothing is done until it does: what was refused must not happen after a
+    /// restart. (Should the appliance die in between, the journal may tell either; the message says so.)
+    fn take_back(&self, inner: &mut Inner, text: String) -> Refusal {
+        let state = inner.state.clone();
+        if let Err(text) = persist(inner, &state) {
+            tracing::error!(%text, "nothing more is done until the journal can be written");
+            inner.stuck = Some(text);
+            (self.changed)();
+        }
+        let text = format!("the command could not be written down, so it was not taken: {text}");
+        Refusal { code: "journal", text, possible: Vec::new() }
     }
 
     /// After a turn: history, log, and the hand's new order.
@@ -306,7 +347,8 @@ impl Driver {
         {
             let cause = last.cause.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!(id = last.id, outcome = %last.ended, %cause, "ended");
-            append(inner, &last);
+            inner.pending.push_back(last);
+            self.write_history(inner);
         }
         let job = inner.state.job.as_ref().map(|job| job.id);
         if inner.handed.as_ref().is_some_and(|(id, _)| Some(*id) != job) {
@@ -345,6 +387,26 @@ impl Driver {
         }
     }
 
+    /// Appends what is pending, the journal being durable. Trouble does no harm: it is tried again at each tick, and the
+    /// journal still holds the last outcome.
+    fn write_history(&self, inner: &mut Inner) {
+        if inner.stuck.is_some() {
+            return;
+        }
+        if inner.history.is_none() {
+            inner.history = History::open(&*self.device).ok();
+        }
+        let Some(history) = &mut inner.history else { return };
+        while let Some(outcome) = inner.pending.front() {
+            if let Err(fault) = history.append(outcome) {
+                tracing::warn!(%fault, "an outcome is in the journal, not yet in the history");
+                inner.pending.truncate(PENDING);
+                return;
+            }
+            inner.pending.pop_front();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -374,15 +436,6 @@ fn persist(inner: &mut Inner, state: &State) -> Result<(), String> {
     match &mut inner.journal {
         Some(journal) => journal.write(state).map_err(|e| e.to_string()),
         None => Err(inner.stuck.clone().unwrap_or_else(|| "there is no journal".to_owned())),
-    }
-}
-
-/// The history may fail without harm: the journal still holds the last outcome, and the next start appends it.
-fn append(inner: &mut Inner, outcome: &Outcome) {
-    if let Some(history) = &mut inner.history
-        && let Err(fault) = history.append(outcome)
-    {
-        tracing::warn!(%fault, "the outcome is in the journal, not yet in the history");
     }
 }
 

@@ -26,7 +26,7 @@ pub fn advice(cause: &Cause) -> String {
             "start it again; what is already written is not written twice. A second cut of this image refuses it"
         }
         Cause::Operator => "",
-        Cause::Stale => "upgrade activate reboots into what is staged",
+        Cause::Stale => "upgrade start, or upgrade activate if it is staged",
         Cause::CounterBroken => {
             "mend the bootloader's script or its partition, then upgrade repair"
         }
@@ -34,6 +34,9 @@ pub fn advice(cause: &Cause) -> String {
             "find out who confirmed it; the next upgrade starts from what runs now"
         }
         Cause::ChangedOutside => "find out who changed the slots; reboot into the confirmed slot",
+        Cause::LastResort => {
+            "the confirmed slot cannot be loaded: look at its disk; upgrade repair makes the running slot the confirmed one"
+        }
         Cause::BootStateLost => {
             "look at the disk; the boot state was written anew for the running slot"
         }
@@ -49,6 +52,9 @@ fn trouble_advice(code: &str) -> &'static str {
         "no-space" => "free space on the data partition, then start again",
         "read-back-differs" | "boot-state-differs" => {
             "the disk does not keep what is written to it: replace it"
+        }
+        "file-gone" => {
+            "give the file again: upgrade start FILE; what is already written is not written twice"
         }
         "storage" | "boot-state-storage" => {
             "look at the kernel's log for the disk, then upgrade retry"
@@ -70,7 +76,9 @@ pub fn next(state: &State) -> String {
     match state.phase {
         Phase::Staged => "upgrade activate".to_owned(),
         Phase::Failed => match state.job.as_ref().and_then(|job| job.cause.as_ref()) {
-            Some(Cause::FileGone) => "upgrade start FILE, or upgrade cancel".to_owned(),
+            Some(cause) if cause.code() == "file-gone" => {
+                "upgrade start FILE, or upgrade cancel".to_owned()
+            }
             Some(_) | None => "upgrade retry, or upgrade cancel".to_owned(),
         },
         Phase::OnTrial
@@ -113,7 +121,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<String> {
         "{} was {asked}, asked for by {}. It {}.",
         number(outcome.id),
         outcome.by,
-        verb(outcome.ended)
+        verb(outcome)
     )];
     if let Some(cause) = &outcome.cause {
         all.push(format!("The reason: {cause} ({}).", cause.code()));
@@ -125,8 +133,10 @@ pub fn outcome(outcome: &Outcome) -> Vec<String> {
                 Some(format!("Slot {} was not changed.", !outcome.target))
             }
             Ended::Refused => Some("Nothing was written.".to_owned()),
-            Ended::Failed => Some(format!("Slot {} was not touched.", !outcome.target)),
-            Ended::Succeeded | Ended::Reverted | Ended::Skipped => None,
+            Ended::Failed if matches!(cause, Cause::Trouble { .. } | Cause::FileGone) => {
+                Some(format!("Slot {} was not touched.", !outcome.target))
+            }
+            Ended::Failed | Ended::Succeeded | Ended::Reverted | Ended::Skipped => None,
         };
         all.extend(stays);
         let advice = advice(cause);
@@ -146,8 +156,9 @@ fn number(id: u64) -> String {
     format!("Number {id}")
 }
 
-fn verb(ended: Ended) -> &'static str {
-    match ended {
+fn verb(outcome: &Outcome) -> &'static str {
+    match outcome.ended {
+        Ended::Succeeded if outcome.goal.is_errand() => "succeeded",
         Ended::Succeeded => "succeeded: the new system was booted, was healthy, and is confirmed",
         Ended::RolledBack => "was rolled back",
         Ended::Cancelled => "was cancelled",
@@ -173,6 +184,9 @@ pub fn state(state: &State) -> Vec<String> {
         Phase::Fetching => "the bundle is being brought into the spool".to_owned(),
         Phase::Verifying => "name, signature and manifest are being checked".to_owned(),
         Phase::Assessing => "readiness is being judged".to_owned(),
+        Phase::Writing if job.goal == Goal::Revert => {
+            format!("slot {} is being read and compared; nothing is written", job.target)
+        }
         Phase::Writing => format!(
             "{to} is being written into slot {}; slot {} runs and is not touched",
             job.target, !job.target

@@ -98,6 +98,9 @@ impl Hand {
     }
 
     fn verify(&self, device: &dyn Device, order: &Order<'_>, job: &Upgrade) -> End {
+        if matches!(job.source, flow::Source::Handed { .. }) && order.handed.is_none() {
+            return trouble("file-gone", "the handed file is not open any more");
+        }
         match source::open(device, &self.settings.trust, &job.source, order.handed) {
             Ok(opened) => {
                 let manifest = opened.manifest();
@@ -136,7 +139,7 @@ impl Hand {
             let bytes = job.image.as_ref().map_or(0, |image| image.raw_size);
             tracing::info!(slot = %job.target, bytes, written = order.progress.written(), "staged");
         }
-        self.keep(device, staged)
+        self.keep(device, job, staged)
     }
 
     fn rehash(&self, device: &dyn Device, order: &Order<'_>, job: &Upgrade) -> End {
@@ -145,13 +148,16 @@ impl Hand {
         };
         let found =
             staging::rehash(&self.bench(device, order), job.target, image.digest, image.raw_size);
-        self.keep(device, found)
+        self.keep(device, job, found)
     }
 
     /// Remembers a proof for the arming that follows in this boot.
-    fn keep(&self, device: &dyn Device, found: Result<Written, StageError>) -> End {
+    fn keep(&self, device: &dyn Device, job: &Upgrade, found: Result<Written, StageError>) -> End {
         match found {
             Ok(written) => {
+                if let Err(error) = boot::clear_old_try(device, job) {
+                    return trouble(error.code(), &error.to_string());
+                }
                 *self.lock() = Some((device.now().boot_id, written));
                 End::Written
             }

@@ -1,7 +1,7 @@
 //! The service: an appliance, its driver, its hand on a thread of its own, and its doors.
 //!
 //! Threads: one for the hand (blocking, as long as a task takes), one that looks at the clock twice a second, one that
-//! takes handed files, and two that serve REST. A panic anywhere aborts the process: a half-dead agent on trial must be
+//! takes handed files, and two that serve REST. A panic anywhere aborts the process (see its `main`): a half-dead agent on trial must be
 //! a dead one, so that somebody restarts it.
 
 use std::path::{Path, PathBuf};
@@ -40,8 +40,8 @@ pub enum ServiceError {
     /// A socket cannot be made.
     #[error(transparent)]
     Door(#[from] DoorError),
-    /// Another service holds the appliance.
-    #[error("cannot take {path}: {source}; is another upgrade-agent running on it?")]
+    /// Another service holds the appliance, or the data partition does not take a lock.
+    #[error("cannot lock {path}: {source}")]
     Lock {
         /// The lock file.
         path: PathBuf,
@@ -105,9 +105,10 @@ pub fn run(directory: &Path) -> Result<u8, ServiceError> {
     std::fs::create_dir_all(&run).map_err(system("cannot make the run directory"))?;
     let (counter, changes) = watch::channel(0_u64);
     let on_turn = move || counter.send_modify(|count| *count = count.wrapping_add(1));
-    let driver = Arc::new(Driver::start(Arc::new(appliance), config.hand, on_turn)?);
+    // Everything that can be refused comes before the driver counts this start.
     let api = door::bind(&run.join("api.sock"))?;
     let file = door::bind(&run.join("file.sock"))?;
+    let driver = Arc::new(Driver::start(Arc::new(appliance), config.hand, on_turn)?);
 
     let hand = Arc::clone(&driver);
     let hand = std::thread::Builder::new().name("hand".into()).spawn(move || hand.work());
@@ -161,10 +162,7 @@ async fn serve(
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(system("cannot wait for signals"))?;
     tokio::select! {
-        served = door::rest::serve(listener, driver, changes, std::future::pending()) => {
-            served.map_err(system("the socket does not serve any more"))?;
-            Ok(1)
-        }
+        () = door::rest::serve(listener, driver, changes) => Ok(1),
         _ = terminate.recv() => Ok(0),
         _ = interrupt.recv() => Ok(0),
         _ = wants_reboot.recv() => {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::cause::Cause;
 use crate::event::{Command, Now, Origin, Refusal, Request};
-use crate::state::{Goal, Phase, Source, State, Upgrade, clip};
+use crate::state::{Goal, Judgement, Phase, Source, State, Upgrade, clip};
 use crate::step::{Turned, end_for, go, revert};
 
 /// Why a phase does not take a command.
@@ -110,6 +110,14 @@ fn start(state: State, now: Now, request: Request) -> Result<State, No> {
                     ),
                 ));
             }
+            if state.job.as_ref().is_some_and(|job| job.armed) {
+                return Err((
+                    "cancel-first",
+                    format!(
+                        "cannot {word}: the failed job may have left a try behind; upgrade cancel takes it back"
+                    ),
+                ));
+            }
             // The failed job is over: what replaces it begins from a clean table.
             let cause =
                 state.job.as_ref().and_then(|job| job.cause.clone()).unwrap_or(Cause::Operator);
@@ -175,6 +183,7 @@ pub(crate) fn job(
         decided: now.boot_id,
         forced: BTreeSet::new(),
         auto_cancel: true,
+        armed: false,
         trial: None,
         cause: None,
     }
@@ -191,9 +200,9 @@ fn cancel(state: State, now: Now) -> Result<State, No> {
         Phase::Arming | Phase::Rebooting | Phase::OnTrial => Ok(revert(state, Cause::Operator)),
         Phase::Failed => {
             let job = state.job.as_ref();
-            let on_trial = job.is_some_and(|job| job.trial.is_some());
+            let goes_back = job.is_some_and(|job| job.trial.is_some() || job.armed);
             let cause = job.and_then(|job| job.cause.clone()).unwrap_or(Cause::Operator);
-            Ok(if on_trial { revert(state, cause) } else { end_for(state, now, cause) })
+            Ok(if goes_back { revert(state, cause) } else { end_for(state, now, cause) })
         }
         Phase::Confirming => Err((
             "too-late",
@@ -213,7 +222,7 @@ fn retry(mut state: State, now: Now) -> Result<State, No> {
             };
             let phase = match (&job.trial, &job.source, job.goal) {
                 (Some(_), _, _) => Phase::OnTrial,
-                (None, Source::Handed { name }, _) => {
+                (None, Source::Handed { name }, _) if job.cause == Some(Cause::FileGone) => {
                     return Err((
                         "file-needed",
                         format!(
@@ -221,8 +230,9 @@ fn retry(mut state: State, now: Now) -> Result<State, No> {
                         ),
                     ));
                 }
+                (None, Source::Handed { .. }, _) => Phase::Verifying,
                 (None, Source::Spool(_), _) => Phase::Verifying,
-                (None, Source::Nothing, Goal::Revert) => Phase::Writing,
+                (None, Source::Nothing, Goal::Revert) => Phase::Assessing,
                 (None, Source::Nothing, Goal::Repair) => Phase::Reverting,
                 (
                     None,
@@ -234,6 +244,7 @@ fn retry(mut state: State, now: Now) -> Result<State, No> {
             job.decided = now.boot_id;
             if let Some(trial) = &mut job.trial {
                 trial.since = now.boottime;
+                trial.starts = 1;
                 trial.well = false;
             }
             Ok(go(state, phase))
@@ -316,9 +327,18 @@ fn revert_to_previous(mut state: State, now: Now, origin: Origin) -> Result<Stat
                     ),
                 ));
             };
+            if state.judgement(&image.digest) == Some(Judgement::Condemned) {
+                return Err((
+                    "slot-condemned",
+                    format!(
+                        "cannot revert: the system in slot {previous} failed a trial; upgrade forgive {} lifts that",
+                        image.digest
+                    ),
+                ));
+            }
             let fresh = job(&mut state, now, Goal::Revert, Source::Nothing, origin);
             state.job = Some(Upgrade { image: Some(image), ..fresh });
-            Ok(go(state, Phase::Writing))
+            Ok(go(state, Phase::Assessing))
         }
         Phase::Fetching
         | Phase::Verifying

@@ -76,7 +76,7 @@ pub(crate) fn booted(mut state: State, now: Now, boot: Boot, rules: &Rules) -> S
         Phase::OnTrial => on_trial(state, now, &found, rules),
         Phase::Confirming => confirming(state, now, &found),
         Phase::Failed => failed(state, now, &found),
-        Phase::Reverting => reverting(state, &found),
+        Phase::Reverting => reverting(state, now, &found),
     }
 }
 
@@ -127,7 +127,7 @@ fn adopt_unknown_trial(
 
 fn before_staged(state: State, now: Now, found: &Found) -> State {
     if found.at_target {
-        return end_for(state, now, Cause::ChangedOutside);
+        return at_target_by_surprise(state, now, found);
     }
     let Some(job) = &state.job else { return state };
     match (&job.source, job.goal) {
@@ -141,9 +141,43 @@ fn before_staged(state: State, now: Now, found: &Found) -> State {
     }
 }
 
+/// The target runs although this job did not reboot into it yet.
+fn at_target_by_surprise(mut state: State, now: Now, found: &Found) -> State {
+    match (found.boot.trial, found.standing) {
+        // Whoever gave it the try: it is a trial, and it is judged.
+        (true, Standing::Spent) => {
+            if let Some(job) = &mut state.job {
+                job.trial = Some(first_start(now));
+            }
+            go(state, Phase::OnTrial)
+        }
+        (true, Standing::Armed) => counter_broken(state),
+        (true, Standing::Confirmed | Standing::NotOnTrial | Standing::Unreadable) => {
+            end_for(state, now, Cause::ChangedOutside)
+        }
+        (
+            false,
+            Standing::Confirmed
+            | Standing::Armed
+            | Standing::Spent
+            | Standing::NotOnTrial
+            | Standing::Unreadable,
+        ) => end_for(state, now, untried(found)),
+    }
+}
+
+/// Why the target runs, and not as a trial. If the boot state names the other slot, the bootloader could not load it.
+fn untried(found: &Found) -> Cause {
+    match found.standing {
+        Standing::Spent | Standing::NotOnTrial => Cause::LastResort,
+        Standing::Confirmed | Standing::Armed | Standing::Unreadable => Cause::ChangedOutside,
+    }
+}
+
 fn staged(state: State, now: Now, found: &Found) -> State {
     match (found.at_target, found.standing) {
-        (true, _) | (false, Standing::Confirmed) => end_for(state, now, Cause::ChangedOutside),
+        (true, _) => at_target_by_surprise(state, now, found),
+        (false, Standing::Confirmed) => end_for(state, now, Cause::ChangedOutside),
         (false, Standing::Armed | Standing::Spent) => revert(state, Cause::Stale),
         (false, Standing::NotOnTrial | Standing::Unreadable) => state,
     }
@@ -167,9 +201,14 @@ fn about_to_reboot(mut state: State, now: Now, found: &Found) -> State {
             true,
             _,
             Standing::Spent | Standing::NotOnTrial | Standing::Unreadable | Standing::Armed,
-        ) => end_for(state, now, Cause::ChangedOutside),
+        ) => end_for(state, now, untried(found)),
         // Only the agent was restarted: forward.
-        (false, true, Standing::Armed | Standing::Unreadable) => state,
+        (false, true, Standing::Armed) => state,
+        // A reboot now could end in a slot that nobody judges.
+        (false, true, Standing::Unreadable) if state.phase == Phase::Rebooting => {
+            revert(state, Cause::BootStateLost)
+        }
+        (false, true, Standing::Unreadable) => state,
         (false, true, Standing::NotOnTrial) => {
             if state.phase == Phase::Rebooting {
                 revert(state, Cause::ChangedOutside)
@@ -207,7 +246,7 @@ fn no_verdict(state: State, evidence: Evidence) -> State {
 fn on_trial(mut state: State, now: Now, found: &Found, rules: &Rules) -> State {
     match (found.at_target, found.same_boot, found.standing) {
         (_, _, Standing::Confirmed) => end_for(state, now, Cause::ConfirmedOutside),
-        // The agent was restarted within the trial: the soak goes on, but not for ever.
+        // The agent was restarted within the trial: the soak begins anew, the deadline does not, and starts are counted.
         (
             true,
             true,
@@ -232,7 +271,7 @@ fn on_trial(mut state: State, now: Now, found: &Found, rules: &Rules) -> State {
             if found.boot.trial {
                 counter_broken(state)
             } else {
-                end_for(state, now, Cause::ChangedOutside)
+                end_for(state, now, untried(found))
             }
         }
         (
@@ -246,7 +285,9 @@ fn on_trial(mut state: State, now: Now, found: &Found, rules: &Rules) -> State {
 fn confirming(state: State, now: Now, found: &Found) -> State {
     match (found.at_target, found.same_boot, found.standing) {
         // Health was proven before this phase began, and the boot state is durable: that is success.
-        (_, _, Standing::Confirmed) => crate::ended::confirmed(state, now),
+        (true, _, Standing::Confirmed) => crate::ended::confirmed(state, now),
+        // It was healthy and is confirmed, and still it could not be loaded again.
+        (false, _, Standing::Confirmed) => end_for(state, now, Cause::LastResort),
         (
             true,
             true,
@@ -260,7 +301,7 @@ fn confirming(state: State, now: Now, found: &Found) -> State {
             if found.boot.trial {
                 counter_broken(state)
             } else {
-                end_for(state, now, Cause::ChangedOutside)
+                end_for(state, now, untried(found))
             }
         }
         (
@@ -287,7 +328,7 @@ fn failed(state: State, now: Now, found: &Found) -> State {
             false,
             true,
             Standing::Armed | Standing::Spent | Standing::NotOnTrial | Standing::Unreadable,
-        ) => end_for(state, now, Cause::ChangedOutside),
+        ) => at_target_by_surprise(state, now, found),
         // Failed on trial with auto-cancel off: it waits where it is; any reset is the way back.
         (
             true,
@@ -302,10 +343,17 @@ fn failed(state: State, now: Now, found: &Found) -> State {
     }
 }
 
-fn reverting(state: State, found: &Found) -> State {
+fn reverting(state: State, now: Now, found: &Found) -> State {
+    let goal = state.job.as_ref().map(|job| job.goal);
     match (found.at_target, found.same_boot, found.standing) {
         // Writing the boot state back is safe to do twice.
         (false, _, _) | (true, true, _) => state,
+        // What was to be repaired is not what runs now.
+        (true, false, _) if goal == Some(Goal::Repair) => {
+            end_for(state, now, Cause::ChangedOutside)
+        }
+        // No trial, and still this slot: the confirmed one cannot be loaded. Going back there would end every boot.
+        (true, false, Standing::Spent) if !found.boot.trial => fail(state, Cause::LastResort),
         // The cut came before the boot state was back, so the other slot was booted once more.
         (
             true,

@@ -123,6 +123,8 @@ pub enum Cause {
     ConfirmedOutside,
     /// The slots or the boot state were changed by somebody else.
     ChangedOutside,
+    /// The bootloader could not load the confirmed slot and booted this one instead.
+    LastResort,
     /// Neither copy of the boot state could be read.
     BootStateLost,
     /// The boot state is right, and still the other slot was booted.
@@ -149,6 +151,7 @@ impl Cause {
             Self::CounterBroken => "boot-counter-broken",
             Self::ConfirmedOutside => "confirmed-outside",
             Self::ChangedOutside => "changed-outside",
+            Self::LastResort => "last-resort",
             Self::BootStateLost => "boot-state-lost",
             Self::WillNotGoBack => "will-not-go-back",
         }
@@ -174,6 +177,7 @@ impl Cause {
             | Self::CounterBroken
             | Self::ConfirmedOutside
             | Self::ChangedOutside
+            | Self::LastResort
             | Self::BootStateLost
             | Self::WillNotGoBack => false,
         }
@@ -199,6 +203,7 @@ impl Cause {
             | Self::FileGone
             | Self::CounterBroken
             | Self::ChangedOutside
+            | Self::LastResort
             | Self::WillNotGoBack => Ended::Failed,
         }
     }
@@ -251,6 +256,9 @@ impl fmt::Display for Cause {
             Self::ChangedOutside => {
                 f.write_str("the slots or the boot state were changed outside the agent")
             }
+            Self::LastResort => f.write_str(
+                "the bootloader could not load the confirmed slot and booted this one as the last resort",
+            ),
             Self::BootStateLost => f.write_str("neither copy of the boot state could be read"),
             Self::WillNotGoBack => f.write_str(
                 "the boot state names the confirmed slot, and still the other one was booted",

@@ -13,7 +13,10 @@ pub(crate) fn ended(state: State, now: Now, what: End, rules: &Rules) -> State {
     match (what, state.phase) {
         (End::Fetched(held), Phase::Fetching) => fetched(state, held),
         (End::Verified(image), Phase::Verifying) => verified(state, now, image),
-        (End::NotAccepted { code, text, advice }, Phase::Fetching | Phase::Verifying) => {
+        (
+            End::NotAccepted { code, text, advice },
+            Phase::Fetching | Phase::Verifying | Phase::Assessing,
+        ) => {
             let cause =
                 Cause::NotAccepted { code: clip(code), text: clip(text), advice: clip(advice) };
             end_for(state, now, cause)
@@ -24,7 +27,7 @@ pub(crate) fn ended(state: State, now: Now, what: End, rules: &Rules) -> State {
         }
         (End::Assessed(report), Phase::Assessing) => assessed(state, now, report),
         (End::Written, Phase::Writing) => written(state, now),
-        (End::Granted, Phase::Holding) => go(state, Phase::Arming),
+        (End::Granted, Phase::Holding) => granted(state),
         (End::Armed, Phase::Arming) => go(state, Phase::Rebooting),
         (End::Well, Phase::OnTrial) => well(state, now, rules),
         (End::Sick(text), Phase::OnTrial) => sick(state, Cause::Sick { text: clip(text) }),
@@ -97,7 +100,8 @@ fn assessed(mut state: State, now: Now, report: Report) -> State {
     let Some(job) = &state.job else { return state };
     match job.goal {
         Goal::Fetch | Goal::Check | Goal::Repair => end(state, now, Ended::Succeeded, None),
-        Goal::Stage | Goal::Upgrade | Goal::Revert => {
+        Goal::Revert => go(state, Phase::Writing),
+        Goal::Stage | Goal::Upgrade => {
             // From here on the other slot holds neither what it held nor yet what it will.
             let target = job.target;
             state.hold(target, None);
@@ -114,6 +118,14 @@ fn written(mut state: State, now: Now) -> State {
     let proven = goal == Goal::Revert;
     state.hold(target, image.map(|image| Holding { image, proven }));
     go(state, if goes_on { Phase::Holding } else { Phase::Staged })
+}
+
+/// From here on the slot may have a try, so the way out leads over the boot state.
+fn granted(mut state: State) -> State {
+    if let Some(job) = &mut state.job {
+        job.armed = true;
+    }
+    go(state, Phase::Arming)
 }
 
 fn well(mut state: State, now: Now, rules: &Rules) -> State {
@@ -164,7 +176,10 @@ fn trouble(state: State, now: Now, cause: Cause) -> State {
         Phase::Fetching | Phase::Verifying | Phase::Assessing | Phase::Writing | Phase::Holding => {
             fail(state, cause)
         }
-        Phase::Arming | Phase::Rebooting | Phase::Confirming => revert(state, cause),
+        Phase::Arming | Phase::Rebooting => revert(state, cause),
+        // The new system is healthy: it is not thrown away for a write that failed. It waits for retry or cancel, and any
+        // reset is the way back.
+        Phase::Confirming => fail(state, cause),
         Phase::OnTrial => sick(state, cause),
         // The way back itself is blocked: stay up, and say so.
         Phase::Reverting if errand => end_for(state, now, cause),

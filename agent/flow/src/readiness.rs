@@ -238,6 +238,14 @@ pub struct Clock {
 /// more.
 pub const MAX_CLOCK_ERROR_US: u64 = 1_000_000;
 
+/// Judges what a revert needs: it brings no bundle and writes no slot, and a wrong clock must not keep an appliance from
+/// going back.
+pub fn judge_revert(facts: &Facts) -> Report {
+    let rows =
+        vec![checks::running_slot(facts), checks::boot_state(facts), checks::boot_counter(facts)];
+    Report { rows, release: None, at: facts.at }
+}
+
 /// Judges every check that applies.
 pub fn judge(facts: &Facts, forced: &BTreeSet<CheckId>) -> Report {
     let mut rows = Vec::new();

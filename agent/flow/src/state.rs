@@ -209,6 +209,8 @@ pub struct Upgrade {
     pub forced: BTreeSet<CheckId>,
     /// On a sick trial go back by itself (true), or stay for a person (false).
     pub auto_cancel: bool,
+    /// The target may have been given its try: only the boot state can tell.
+    pub armed: bool,
     /// Set when the target was first seen running on trial.
     pub trial: Option<Trial>,
     /// Why the job is in [`Phase::Failed`] or [`Phase::Reverting`].

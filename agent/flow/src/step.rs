@@ -19,7 +19,7 @@ pub struct Rules {
     pub soak: Duration,
     /// When a trial that was not well until then is sick; from the agent's first start in it.
     pub deadline: Duration,
-    /// How often the agent may be started within one trial before the image is sick.
+    /// At this many starts of the agent within one trial (the first one counts) the image is sick.
     pub agent_starts: u32,
     /// A person must accept a trial that is well, within this time; none: the agent accepts it.
     pub confirm_within: Option<Duration>,

@@ -24,6 +24,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("error[internal]: {panic}");
+        // A half-dead agent on trial must be a dead one, so that somebody restarts it.
+        std::process::abort();
+    }));
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("UPGRADE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

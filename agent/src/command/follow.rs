@@ -51,6 +51,11 @@ pub(super) async fn follow(
             shown.end();
             return gone(last_seen.as_ref());
         };
+        if let Some(id) = id.filter(|id| is_over_and_gone(&status, *id)) {
+            // Other jobs ended since: the history knows how ours did.
+            shown.end();
+            return Ok(Followed::Ended(client.get(&format!("/history/{id}")).await?));
+        }
         if let Some(followed) = where_it_stands(&status, id) {
             // A reboot is believed when the connection ends, or when somebody looks again.
             if !matches!(followed, Followed::Rebooting(_)) {
@@ -75,6 +80,18 @@ fn gone(last_seen: Option<&Status>) -> Result<Followed, CommandError> {
         ));
     }
     Err(super::ClientError::Broke("the service went away".to_owned()).into())
+}
+
+/// A later job is in hand or has ended, so that this status says nothing about job `id` any more.
+fn is_over_and_gone(status: &Status, id: u64) -> bool {
+    let shown =
+        |outcome: &Option<OutcomeView>| outcome.as_ref().is_some_and(|outcome| outcome.id == id);
+    let later =
+        |outcome: &Option<OutcomeView>| outcome.as_ref().is_some_and(|outcome| outcome.id > id);
+    let in_hand = status.job.as_ref().map(|job| job.id);
+    let superseded =
+        in_hand.is_some_and(|job| job > id) || later(&status.last) || later(&status.errand);
+    superseded && in_hand != Some(id) && !shown(&status.last) && !shown(&status.errand)
 }
 
 /// None: it goes on.
@@ -125,7 +142,9 @@ pub(super) async fn wait(client: &Client, json: bool) -> Result<Exit, CommandErr
             return Ok(if good { Exit::Done } else { Exit::Failed });
         };
         match follow(client, if json { Quiet::Json } else { Quiet::Lines }, Some(job.id)).await {
-            Ok(Followed::Rebooting(_) | Followed::Ended(_)) | Err(CommandError::Client(_)) => {}
+            Ok(Followed::Rebooting(_) | Followed::Ended(_)) => {}
+            // The stream broke: the service is on its way out, or back.
+            Err(CommandError::Client(_)) => tokio::time::sleep(Duration::from_millis(250)).await,
             Ok(Followed::Detached) => return Ok(Exit::InProgress),
             Ok(Followed::Waits(_)) => {
                 show::status(json, false, &status);

@@ -41,8 +41,15 @@ impl BootStateError {
     }
 }
 
-/// Reads both copies.
+/// Reads both copies, to decide by them. It syncs first: a process that was killed may have left a write that only the
+/// cache remembers, and what is read here must be what the next boot finds.
 pub fn read(storage: &dyn Storage) -> Result<Copies, BootStateError> {
+    storage.sync().map_err(|e| Fault::new("sync", "the boot state", e))?;
+    peek(storage)
+}
+
+/// Reads both copies, to show them.
+pub fn peek(storage: &dyn Storage) -> Result<Copies, BootStateError> {
     Ok(Copies::decode(&*block(storage, Copy::One)?, &*block(storage, Copy::Two)?))
 }
 

@@ -43,13 +43,17 @@ impl History {
         let fresh = storage.len().map_err(fault("measure"))? < len as u64;
         if fresh {
             storage.write_at(0, &vec![0; len]).map_err(fault("make"))?;
-            storage.sync().map_err(fault("sync"))?;
         }
+        // What is believed must be durable: a process that was killed may have left it in the cache only.
+        storage.sync().map_err(fault("sync"))?;
         let mut found: Vec<(u64, usize, Outcome)> = Vec::new();
         let mut record = vec![0; RECORD_LEN];
         for place in 0..if fresh { 0 } else { RECORDS } {
-            storage.read_at(offset(place), &mut record).map_err(fault("read"))?;
-            if let Some((sequence, outcome)) = decode(&record) {
+            // A record that cannot be read is a lost record, not a lost history.
+            let read = storage.read_at(offset(place), &mut record);
+            if read.is_ok()
+                && let Some((sequence, outcome)) = decode(&record)
+            {
                 found.push((sequence, place, outcome));
             }
         }
@@ -68,7 +72,7 @@ impl History {
 
     /// Appends an outcome, unless it is there already.
     pub fn append(&mut self, outcome: &Outcome) -> Result<(), Fault> {
-        if self.outcomes.iter().any(|known| known.id == outcome.id) {
+        if self.outcomes.iter().any(|known| known == outcome) {
             return Ok(());
         }
         let (place, sequence) = self.next;

@@ -59,8 +59,8 @@ pub enum JournalError {
 
 /// Both copies, and which one is newer.
 pub struct Journal {
-    one: Arc<dyn Storage>,
-    two: Arc<dyn Storage>,
+    one: Option<Arc<dyn Storage>>,
+    two: Option<Arc<dyn Storage>>,
     newest: Option<(JournalCopy, u64)>,
     buffer: Buffer,
 }
@@ -87,29 +87,47 @@ pub enum Found {
 
 impl Journal {
     /// Opens both copies and reads them. A copy that does not exist yet is made with its full length, so that no later
-    /// write can run out of space.
+    /// write can run out of space. One copy may be lost; but two that do not answer are no empty journal.
     pub fn open(device: &dyn Device) -> Result<(Self, Found), JournalError> {
-        let one = prepared(device, JournalCopy::One)?;
-        let two = prepared(device, JournalCopy::Two)?;
+        let (one, two) =
+            match (prepared(device, JournalCopy::One), prepared(device, JournalCopy::Two)) {
+                (Err(error), Err(_)) => return Err(error),
+                (one, two) => (one.ok(), two.ok()),
+            };
         let mut journal = Self { one, two, newest: None, buffer: Buffer::zeroed(COPY_LEN) };
         let mut best: Option<(JournalCopy, u64, Found)> = None;
+        let mut unread = None;
         for copy in [JournalCopy::One, JournalCopy::Two] {
-            let storage = Arc::clone(journal.storage(copy));
-            // A copy that cannot be read is a lost copy, not a reason to stop.
-            if storage.read_at(0, &mut journal.buffer).is_err() {
-                continue;
-            }
-            if let Some((sequence, found)) = decode(&journal.buffer)
-                && best.as_ref().is_none_or(|(_, newest, _)| sequence > *newest)
-            {
-                best = Some((copy, sequence, found));
+            match journal.look_into(copy) {
+                Ok(Some((sequence, found))) => {
+                    if best.as_ref().is_none_or(|(_, newest, _)| sequence > *newest) {
+                        best = Some((copy, sequence, found));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => unread = Some(error),
             }
         }
-        let Some((copy, sequence, found)) = best else {
-            return Ok((journal, Found::Nothing));
-        };
-        journal.newest = Some((copy, sequence));
-        Ok((journal, found))
+        match (best, unread) {
+            // The copy that could not be read may be one newer; what is written next must be newer than both.
+            (Some((copy, sequence, found)), unread) => {
+                let margin = u64::from(unread.is_some());
+                journal.newest = Some((copy, sequence.saturating_add(margin)));
+                Ok((journal, found))
+            }
+            // A copy that did not answer may hold the state: that is no empty journal.
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok((journal, Found::Nothing)),
+        }
+    }
+
+    /// What one copy says; none when it is not whole.
+    fn look_into(&mut self, copy: JournalCopy) -> Result<Option<(u64, Found)>, JournalError> {
+        let storage = self.storage(copy)?;
+        // What is believed must be durable: a process that was killed may have left it in the cache only.
+        storage.sync().map_err(|e| Fault::new("sync", "the journal", e))?;
+        storage.read_at(0, &mut self.buffer).map_err(|e| Fault::new("read", "the journal", e))?;
+        Ok(decode(&self.buffer))
     }
 
     /// Makes `state` durable in the older copy.
@@ -120,7 +138,7 @@ impl Journal {
             None => (JournalCopy::One, 1),
         };
         encode(state, sequence, &mut self.buffer)?;
-        let storage = Arc::clone(self.storage(copy));
+        let storage = self.storage(copy)?;
         storage.write_at(0, &self.buffer).map_err(|e| Fault::new("write", "the journal", e))?;
         storage.sync().map_err(|e| Fault::new("sync", "the journal", e))?;
         let written = crc32fast::hash(&self.buffer);
@@ -134,11 +152,16 @@ impl Journal {
         Ok(())
     }
 
-    fn storage(&self, copy: JournalCopy) -> &Arc<dyn Storage> {
-        match copy {
+    fn storage(&self, copy: JournalCopy) -> Result<Arc<dyn Storage>, Fault> {
+        let storage = match copy {
             JournalCopy::One => &self.one,
             JournalCopy::Two => &self.two,
-        }
+        };
+        storage.clone().ok_or_else(|| {
+            let gone =
+                std::io::Error::other("this copy could not be opened when the service started");
+            Fault::new("use", "the journal", gone)
+        })
     }
 }
 

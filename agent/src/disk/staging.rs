@@ -182,11 +182,10 @@ pub fn stage<R: Read>(
     }
     let wrote = *writer.opened.lock().unwrap_or_else(PoisonError::into_inner);
 
-    // 4. Flush, and read everything back.
-    if wrote {
-        target.sync().map_err(|e| Fault::new("sync", &name, e))?;
-    }
-    if hash(bench, &name, &*target, index.raw_size(), Some(&first))? != digest {
+    // 4. Flush, also what an earlier process may have left in the cache, and read everything back.
+    target.sync().map_err(|e| Fault::new("sync", &name, e))?;
+    let not_there_yet = wrote.then_some(&first);
+    if hash(bench, &name, &*target, index.raw_size(), not_there_yet)? != digest {
         return Err(where_it_differs(&writer)?);
     }
 
@@ -218,6 +217,7 @@ pub fn rehash(
         return Err(StageError::TooSmall { slot, len, raw: raw_size });
     }
     bench.progress.of(raw_size);
+    target.sync().map_err(|e| Fault::new("sync", &name, e))?;
     if hash(bench, &name, &*target, raw_size, None)? == digest {
         Ok(Written { slot, digest })
     } else {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rest::Options;
 use super::view::{Problem, Taken};
+use crate::device::Stop;
 use crate::driver::Driver;
 use crate::source::Handed;
 
@@ -60,7 +61,12 @@ pub enum Answer {
 /// Serves until the process ends. Runs on threads of its own.
 pub fn serve(listener: &UnixListener, driver: &Arc<Driver>) {
     let clients = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming().flatten() {
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // No descriptor is free, most likely; asking again at once would only burn a core.
+            Stop::default().wait(Duration::from_millis(100));
+            continue;
+        };
         if clients.fetch_add(1, Ordering::SeqCst) >= CLIENTS {
             clients.fetch_sub(1, Ordering::SeqCst);
             continue; // Dropping the stream is the answer.
@@ -155,7 +161,9 @@ fn receive_piece(
     files: &mut Vec<OwnedFd>,
 ) -> std::io::Result<usize> {
     use std::os::fd::AsRawFd;
-    let mut space = cmsg_space!([RawFd; 4]);
+    // Room for as many files as one message can carry (SCM_MAX_FD of unix(7)): those that do not fit would be open in this
+    // process with nobody to close them.
+    let mut space = cmsg_space!([RawFd; 253]);
     let mut slices = [IoSliceMut::new(piece)];
     let message = recvmsg::<UnixAddr>(
         stream.as_raw_fd(),

@@ -21,24 +21,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::serve::IncomingStream;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use flow::readiness::CheckId;
 use flow::{Command, Goal, Request};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{UnixListener, unix};
-use tokio::sync::watch;
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, watch};
 use tokio_stream::Stream;
 
 use super::view::{self, JobView, OutcomeView, Problem, ReportView, Status, Taken};
@@ -71,22 +72,43 @@ impl Caller {
     }
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let uid = stream.io().peer_cred().ok().map(|cred: unix::UCred| cred.uid());
-        Self { uid }
-    }
-}
+/// How many connections are served at the same time; the next one is closed at once. A management plane needs a few, and
+/// each costs a descriptor that the upgrade itself may need.
+const CONNECTIONS: usize = 64;
 
-/// Serves until `end` comes.
-pub async fn serve(
-    listener: UnixListener,
-    driver: Arc<Driver>,
-    changes: watch::Receiver<u64>,
-    end: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = router(Door { driver, changes }).into_make_service_with_connect_info::<Caller>();
-    axum::serve(listener, app).with_graceful_shutdown(end).await
+/// A connection on which no request begins for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// An upload that stands still for so long is broken off.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Serves until the process ends.
+pub async fn serve(listener: UnixListener, driver: Arc<Driver>, changes: watch::Receiver<u64>) {
+    let app = router(Door { driver, changes });
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // No descriptor is free, most likely; asking again at once would only burn a core.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let caller = Caller { uid: stream.peer_cred().ok().map(|cred| cred.uid()) };
+        let service = TowerToHyperService::new(app.clone().layer(Extension(caller)));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            // Its error is the client's: gone, too slow, or not speaking HTTP.
+            drop(connection.await);
+            drop(place);
+        });
+    }
 }
 
 fn router(door: Door) -> Router {
@@ -203,11 +225,11 @@ fn statuses(door: Door) -> impl Stream<Item = Status> {
     })
 }
 
-async fn bundle(State(door): State<Door>) -> Json<serde_json::Value> {
-    let held = door.driver.look().state.held;
-    Json(
+async fn bundle(State(door): State<Door>) -> Result<Json<serde_json::Value>, Problem> {
+    let held = blocking(&door, Driver::look).await?.state.held;
+    Ok(Json(
         serde_json::json!({ "held": held.map(|held| serde_json::json!({ "name": held.name, "len": held.len })) }),
-    )
+    ))
 }
 
 async fn job(State(door): State<Door>) -> Result<Json<Option<JobView>>, Problem> {
@@ -236,7 +258,7 @@ impl Options {
 
 async fn check(
     State(door): State<Door>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
     let options: Options = parse(&body)?;
@@ -245,7 +267,7 @@ async fn check(
 
 async fn start(
     State(door): State<Door>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<impl IntoResponse, Problem> {
     let options: Options = parse(&body)?;
@@ -264,7 +286,7 @@ fn request(door: &Door, goal: Goal, options: &Options, caller: Caller) -> Result
 }
 
 async fn last_check(State(door): State<Door>) -> Result<Json<ReportView>, Problem> {
-    let report = door.driver.look().state.report;
+    let report = blocking(&door, Driver::look).await?.state.report;
     let report = report.ok_or_else(|| problem(404, "no-report", "no check was made yet"))?;
     Ok(Json(ReportView::from(&report)))
 }
@@ -287,14 +309,14 @@ async fn confirm(State(door): State<Door>) -> Result<impl IntoResponse, Problem>
 
 async fn revert(
     State(door): State<Door>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<impl IntoResponse, Problem> {
     ask(&door, Command::Revert(door.driver.origin(caller.name()))).await
 }
 
 async fn repair(
     State(door): State<Door>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<impl IntoResponse, Problem> {
     ask(&door, Command::Repair(door.driver.origin(caller.name()))).await
 }
@@ -316,22 +338,24 @@ async fn discard(
     State(door): State<Door>,
     Path(name): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let held = door.driver.look().state.held;
+    let held = blocking(&door, Driver::look).await?.state.held;
     if held.is_none_or(|held| held.name != name) {
         return Err(problem(404, "no-bundle", format!("no bundle of the name {name} is held")));
     }
     ask(&door, Command::Discard).await
 }
 
-async fn history(State(door): State<Door>) -> Json<Vec<OutcomeView>> {
-    Json(door.driver.history().iter().map(OutcomeView::from).collect())
+async fn history(State(door): State<Door>) -> Result<Json<Vec<OutcomeView>>, Problem> {
+    let all = blocking(&door, Driver::history).await?;
+    Ok(Json(all.iter().map(OutcomeView::from).collect()))
 }
 
 async fn one_of_history(
     State(door): State<Door>,
     Path(id): Path<u64>,
 ) -> Result<Json<OutcomeView>, Problem> {
-    let found = door.driver.history().into_iter().find(|outcome| outcome.id == id);
+    let all = blocking(&door, Driver::history).await?;
+    let found = all.into_iter().find(|outcome| outcome.id == id);
     found.map(|outcome| Json(OutcomeView::from(&outcome))).ok_or_else(|| no_number(id))
 }
 
@@ -343,24 +367,23 @@ fn no_number(id: u64) -> Problem {
     )
 }
 
-async fn explain_now(State(door): State<Door>) -> Json<Vec<String>> {
-    let state = door.driver.look().state;
-    let mut all = explain::state(&state);
-    if let (None, Some(last)) = (&state.job, &state.last) {
-        all = explain::outcome(last);
-    }
-    Json(all)
+async fn explain_now(State(door): State<Door>) -> Result<Json<Vec<String>>, Problem> {
+    let state = blocking(&door, Driver::look).await?.state;
+    Ok(Json(match (&state.job, &state.last) {
+        (None, Some(last)) => explain::outcome(last),
+        (Some(_), _) | (None, None) => explain::state(&state),
+    }))
 }
 
 async fn explain_one(
     State(door): State<Door>,
     Path(id): Path<u64>,
 ) -> Result<Json<Vec<String>>, Problem> {
-    let state = door.driver.look().state;
+    let (state, all) = blocking(&door, |driver| (driver.look().state, driver.history())).await?;
     if state.job.as_ref().is_some_and(|job| job.id == id) {
         return Ok(Json(explain::state(&state)));
     }
-    let known = door.driver.history().into_iter().chain(state.last).chain(state.errand);
+    let known = state.last.into_iter().chain(state.errand).chain(all.into_iter().rev());
     let found = known.into_iter().find(|outcome| outcome.id == id);
     found.map(|outcome| Json(explain::outcome(&outcome))).ok_or_else(|| no_number(id))
 }
@@ -370,7 +393,7 @@ async fn explain_one(
 async fn bring(
     State(door): State<Door>,
     Path(name): Path<String>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<OutcomeView>), Problem> {
@@ -397,14 +420,12 @@ async fn bring(
         poured = pour(theirs, body) => if let Err(what) = poured {
             // The client is gone or the hand does not read any more; the job must not wait for the rest for ever.
             tracing::info!(id, %what, "the upload ended early");
-            if door.driver.look().state.job.is_some_and(|job| job.id == id) {
-                drop(blocking(&door, |driver| driver.ask(Command::Cancel, None)).await?);
-            }
+            blocking(&door, move |driver| driver.cancel(id)).await?;
         },
-        () = ended(&door, id, &mut changes) => {}
+        gone = ended(&door, id, &mut changes) => gone?,
     }
-    ended(&door, id, &mut changes).await;
-    let errand = door.driver.look().state.errand.filter(|errand| errand.id == id);
+    ended(&door, id, &mut changes).await?;
+    let errand = blocking(&door, Driver::look).await?.state.errand.filter(|errand| errand.id == id);
     let errand =
         errand.ok_or_else(|| problem(410, "superseded", "another job came after this one"))?;
     let view = OutcomeView::from(&errand);
@@ -415,10 +436,12 @@ async fn bring(
 }
 
 /// Waits until job `id` is not in hand any more.
-async fn ended(door: &Door, id: u64, changes: &mut watch::Receiver<u64>) {
-    while door.driver.look().state.job.is_some_and(|job| job.id == id) {
-        if changes.changed().await.is_err() {
-            return;
+async fn ended(door: &Door, id: u64, changes: &mut watch::Receiver<u64>) -> Result<(), Problem> {
+    loop {
+        changes.mark_unchanged();
+        let state = blocking(door, Driver::look).await?.state;
+        if state.job.is_none_or(|job| job.id != id) || changes.changed().await.is_err() {
+            return Ok(());
         }
     }
 }
@@ -429,11 +452,13 @@ async fn pour(pipe: std::os::fd::OwnedFd, mut body: Body) -> Result<(), String> 
         .map_err(|e| e.to_string())?;
     let mut pipe =
         tokio::net::unix::pipe::Sender::from_owned_fd(pipe).map_err(|e| e.to_string())?;
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::time::timeout(STALLED, body.frame()).await;
+        let frame = frame.map_err(|_| format!("nothing came for {} s", STALLED.as_secs()))?;
+        let Some(frame) = frame else { return Ok(()) };
         let frame = frame.map_err(|e| format!("the client broke off: {e}"))?;
         if let Some(data) = frame.data_ref() {
             pipe.write_all(data).await.map_err(|e| e.to_string())?;
         }
     }
-    Ok(())
 }

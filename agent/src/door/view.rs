@@ -235,7 +235,7 @@ fn boot_state_of(driver: &Driver) -> Result<Option<BootState>, String> {
         .device()
         .open(Place::BootState)
         .map_err(|e| format!("the boot state cannot be opened: {e}"))?;
-    boot_state::read(&*storage).map(|copies| copies.state()).map_err(|e| e.to_string())
+    boot_state::peek(&*storage).map(|copies| copies.state()).map_err(|e| e.to_string())
 }
 
 fn slot(driver: &Driver, seen: &Snapshot, boot: Option<BootState>, slot: Slot) -> SlotView {
@@ -319,7 +319,7 @@ fn degraded(seen: &Snapshot, boot: &Result<Option<BootState>, String>) -> Vec<St
         Ok(None) => all.push(
             "neither copy of the boot state can be read; upgrade repair writes it anew".to_owned(),
         ),
-        Ok(Some(boot)) if state.phase == Phase::Idle => {
+        Ok(Some(boot)) if matches!(state.phase, Phase::Idle | Phase::Failed) => {
             if boot.confirmed != state.running {
                 all.push(format!(
                     "slot {} runs, but {} is the confirmed one",

@@ -4,7 +4,7 @@ use std::io;
 
 use bundle_format::Release;
 use flow::readiness::{self, BundleFacts, Facts, Space};
-use flow::{End, Source, Upgrade};
+use flow::{End, Goal, Source, Upgrade};
 
 use super::{Hand, Order, not_accepted};
 use crate::device::{Device, Place};
@@ -54,7 +54,12 @@ pub(super) fn assess(hand: &Hand, device: &dyn Device, order: &Order<'_>, job: &
         counter_broken: order.state.counter_broken,
         at: now.wall,
     };
-    End::Assessed(readiness::judge(&facts, &job.forced))
+    End::Assessed(match job.goal {
+        Goal::Revert => readiness::judge_revert(&facts),
+        Goal::Fetch | Goal::Check | Goal::Stage | Goal::Upgrade | Goal::Repair => {
+            readiness::judge(&facts, &job.forced)
+        }
+    })
 }
 
 fn slot_len(device: &dyn Device, job: &Upgrade) -> io::Result<u64> {

@@ -39,12 +39,31 @@ pub(super) fn arm(device: &dyn Device, job: &Upgrade, _proof: &Written) -> End {
     }
 }
 
+/// Takes back a try that an earlier job left behind, armed or spent: from the arming on, what the boot state says must be
+/// about this job.
+pub(super) fn clear_old_try(device: &dyn Device, job: &Upgrade) -> Result<(), BootStateError> {
+    on_boot_state(device, |storage| {
+        let copies = boot_state::read(storage)?;
+        let state = copies.state().ok_or(BootStateError::Unreadable)?;
+        let has_a_try =
+            state.confirmed != job.target && matches!(state.other, Other::Armed | Other::Spent);
+        if has_a_try {
+            boot_state::change(storage, &copies, state.disarm(), Reach::BothCopies)
+        } else {
+            Ok(())
+        }
+    })
+}
+
 /// Asks for the reboot and waits for the world to end.
 pub(super) fn reboot(device: &dyn Device, stop: &Stop) -> End {
     if let Err(e) = device.reboot() {
         return trouble("reboot", &format!("the reboot was not taken: {e}"));
     }
-    device.pause(REBOOT_WITHIN, stop);
+    let patience = device.now().boottime.saturating_add(REBOOT_WITHIN);
+    while device.now().boottime < patience && !stop.is_stopped() {
+        device.pause(patience.saturating_sub(device.now().boottime), stop);
+    }
     trouble("reboot", &format!("the reboot did not happen within {} s", REBOOT_WITHIN.as_secs()))
 }
 
@@ -76,9 +95,14 @@ pub(super) fn confirm(device: &dyn Device, job: &Upgrade) -> End {
 /// Brings the boot state back to the confirmed slot, and reboots if the other one runs.
 pub(super) fn revert(device: &dyn Device, job: &Upgrade, stop: &Stop) -> End {
     let home = !job.target;
-    let settled = on_boot_state(device, |storage| {
-        let state = boot_state::read(storage)?.state();
-        settle(storage, back(state, home, job))
+    let settled = on_boot_state(device, |storage| match boot_state::read(storage)?.state() {
+        // The job found the other slot confirmed and changed nothing: neither does the way back.
+        Some(state)
+            if state.confirmed == job.target && job.trial.is_none() && job.goal != Goal::Repair =>
+        {
+            Ok(())
+        }
+        state => settle(storage, back(state, home, job)),
     });
     if let Err(error) = settled {
         return trouble(error.code(), &error.to_string());
@@ -96,9 +120,6 @@ fn back(state: Option<BootState>, home: Slot, job: &Upgrade) -> BootState {
     let Some(state) = state else {
         return BootState { confirmed: home, other: Other::GivenUp };
     };
-    if job.goal == Goal::Repair {
-        return state.confirm(home);
-    }
     let state = state.confirm(home);
     if job.cause.as_ref().is_some_and(Cause::condemns) { state.give_up() } else { state }
 }

@@ -11,6 +11,9 @@ use crate::source;
 /// Copying goes in pieces of this many bytes.
 const PIECE: usize = 256 * 1024;
 
+/// Free space is looked at so often while a stream of unknown length comes in.
+const LOOK_EVERY: u64 = 1 << 22;
+
 /// Room that stays free beside the bundle, for logs and the system itself.
 const RESERVE: u64 = 8 << 20;
 
@@ -85,6 +88,13 @@ fn copy(device: &dyn Device, order: &Order<'_>, side: Side) -> Result<Option<u64
         if at.saturating_add(got as u64) > source::MAX_BUNDLE {
             let too_long = format!("a bundle has at most {} bytes", source::MAX_BUNDLE);
             return Err(Fault::new("take", "the handed file", std::io::Error::other(too_long)));
+        }
+        if at.is_multiple_of(LOOK_EVERY) && device.free_space().is_ok_and(|free| free < RESERVE) {
+            let full = std::io::Error::new(
+                std::io::ErrorKind::StorageFull,
+                format!("less than {RESERVE} bytes are free after {at} of the bundle"),
+            );
+            return Err(Fault::new("write", "the spool", full));
         }
         storage.write_at(at, &piece[..got]).map_err(|e| Fault::new("write", "the spool", e))?;
         at += got as u64;

@@ -8,6 +8,9 @@ use flow::{End, Rules, Upgrade};
 use super::{Order, trouble};
 use crate::device::Device;
 
+/// Looks do not follow each other faster than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// How health is judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -48,8 +51,10 @@ pub(super) fn judge(
         let soaked = u64::try_from(watch.soaked(at).as_millis()).unwrap_or(u64::MAX);
         order.progress.add(soaked.saturating_sub(shown));
         shown = shown.max(soaked);
-        let left = watch.deadline().saturating_sub(at);
-        device.pause(settings.every.min(left), order.stop);
+        // The last look of a soak comes when the soak is over, not a whole pause later.
+        let of_soak = settings.rules.soak.saturating_sub(watch.soaked(at));
+        let of_time = watch.deadline().saturating_sub(at);
+        device.pause(settings.every.min(of_soak.max(SHORTEST_PAUSE)).min(of_time), order.stop);
     }
 }
 

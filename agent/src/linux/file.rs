@@ -54,7 +54,7 @@ impl FileStorage {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { file: Held::Locked(lock), grows: false }),
             Err((_, Errno::EWOULDBLOCK)) => {
-                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process holds it"))
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another upgrade-agent holds it"))
             }
             Err((_, errno)) => Err(errno.into()),
         }

@@ -26,6 +26,9 @@ const TAIL: usize = 300;
 /// How often limit, stop and exit are looked at.
 const LOOK_EVERY_MS: u16 = 20;
 
+/// How long a killed program may take to end.
+const KILL_WITHIN: Duration = Duration::from_secs(2);
+
 /// How a program ended.
 #[derive(Debug)]
 pub enum Ran {
@@ -148,12 +151,33 @@ impl Running {
             }
             let too_slow = clock::boottime().saturating_sub(began) >= limit;
             if too_slow || stop.is_stopped() {
-                kill(&self.child);
-                self.child.wait()?;
+                self.put_an_end_to_it()?;
                 break if too_slow { How::TooSlow } else { How::Stopped };
             }
         };
         Ok(Finished { how, output: self.tail.bytes })
+    }
+}
+
+impl Running {
+    /// Kills the program and its group, and waits a moment for its end. One that cannot be killed (it hangs in a driver)
+    /// is left behind: a zombie is cheaper than an agent that waits for ever.
+    fn put_an_end_to_it(&mut self) -> io::Result<()> {
+        kill(&self.child);
+        // It may have left its group. That it is gone already is not an error.
+        drop(self.child.kill());
+        let patience = clock::boottime().saturating_add(KILL_WITHIN);
+        while self.child.try_wait()?.is_none() {
+            if clock::boottime() >= patience {
+                tracing::warn!(
+                    pid = self.child.id(),
+                    "a program cannot be killed and is left behind"
+                );
+                break;
+            }
+            Stop::default().wait(Duration::from_millis(u64::from(LOOK_EVERY_MS)));
+        }
+        Ok(())
     }
 }
 

@@ -79,6 +79,7 @@ fn in_phase(phase: Phase) -> State {
         decided: HERE,
         forced: BTreeSet::new(),
         auto_cancel: true,
+        armed: on_trial || matches!(phase, Phase::Arming | Phase::Rebooting | Phase::Reverting),
         trial: on_trial.then_some(Trial { since: Duration::from_secs(40), starts: 1, well: false }),
         cause: matches!(phase, Phase::Failed | Phase::Reverting).then_some(Cause::Operator),
     });
@@ -258,7 +259,7 @@ fn the_phases_that_a_refusal_names_are_those_that_take_the_command() {
         for phase in Phase::ALL {
             // The state that lacks nothing the command needs: then only the phase decides.
             let mut state = in_phase(phase);
-            state.stain(image().digest, Judgement::Condemned);
+            state.stain(image().digest, Judgement::Interrupted);
             let waits_for_a_person = word == "confirm";
             if waits_for_a_person || phase == Phase::OnTrial {
                 let trial = Trial { since: Duration::ZERO, starts: 1, well: true };
@@ -403,11 +404,24 @@ fn a_revert_goes_only_to_a_system_that_was_confirmed_there() {
         step(state, now(), Event::Asked(Command::Revert(origin())), &Rules::default())
     };
     let mut state = in_phase(Phase::Idle);
-    assert_eq!(ask(&state).state.phase, Phase::Writing);
+    assert_eq!(ask(&state).state.phase, Phase::Assessing);
     state.holds_b = Some(Holding { image: image(), proven: false });
     assert_eq!(ask(&state).answer.map_err(|no| no.code), Err("slot-unproven"));
+    state.holds_b = Some(Holding { image: image(), proven: true });
+    state.stain(image().digest, Judgement::Condemned);
+    assert_eq!(ask(&state).answer.map_err(|no| no.code), Err("slot-condemned"));
     state.holds_b = None;
     assert_eq!(ask(&state).answer.map_err(|no| no.code), Err("slot-unproven"));
+}
+
+#[test]
+fn a_job_that_may_have_left_a_try_behind_is_only_left_over_the_boot_state() {
+    let failed = with_job(in_phase(Phase::Failed), |job| job.armed = true);
+    let start = Event::Asked(Command::Start(request(Goal::Upgrade, None)));
+    let refused = step(&failed, now(), start, &Rules::default());
+    assert_eq!(refused.answer.map_err(|no| no.code), Err("cancel-first"));
+    let cancelled = step(&failed, now(), Event::Asked(Command::Cancel), &Rules::default());
+    assert_eq!(cancelled.state.phase, Phase::Reverting);
 }
 
 #[test]

@@ -166,6 +166,7 @@ fn the_largest_possible_state_fits() {
         decided: BootId(u128::MAX),
         forced: BTreeSet::from(CheckId::ALL),
         auto_cancel: false,
+        armed: true,
         trial: Some(Trial { since: Duration::MAX, starts: u32::MAX, well: false }),
         cause: Some(cause),
     });

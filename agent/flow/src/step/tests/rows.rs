@@ -101,6 +101,29 @@ fn what_is_found_before_the_reboot_decides() {
 }
 
 #[test]
+fn a_slot_that_runs_because_the_confirmed_one_cannot_be_loaded_is_not_left_again() {
+    let last_resort = |other| found(Slot::B, false, Slot::A, other);
+    let back = found(Slot::A, false, Slot::B, Other::Whole);
+    let rows = [
+        row("while going back", before(Phase::Reverting), last_resort(Other::Spent), Phase::Failed)
+            .because(Cause::LastResort),
+        row("while on trial", before(Phase::OnTrial), last_resort(Other::Spent), Phase::Idle)
+            .because(Cause::LastResort)
+            .ends(Ended::Failed),
+        row("after confirming", before(Phase::Confirming), back, Phase::Idle)
+            .because(Cause::LastResort)
+            .ends(Ended::Failed),
+        row(
+            "a try of an earlier job",
+            before(Phase::Verifying),
+            trial(Other::Spent),
+            Phase::OnTrial,
+        ),
+    ];
+    rows.into_iter().for_each(Expected::check);
+}
+
+#[test]
 fn what_is_found_on_and_after_a_trial_decides() {
     use Other::{Armed, Spent, Whole};
     let confirmed = found(Slot::B, false, Slot::B, Whole);
