@@ -49,6 +49,8 @@ struct Inner {
     boot: Boot,
     state: State,
     journal: Option<Journal>,
+    /// The journal was read in this life.
+    recalled: bool,
     history: Option<History>,
     /// What a client handed over, for the job with this number.
     handed: Option<(u64, Handed)>,
@@ -119,6 +121,7 @@ impl Driver {
             inner: Mutex::new(Inner {
                 boot,
                 state,
+                recalled: journal.is_some(),
                 journal,
                 history: history.ok(),
                 handed: None,
@@ -365,10 +368,10 @@ impl Driver {
     /// The journal may answer again. If it could not even be opened at start, this life begins only now: nothing was
     /// done yet, and what the journal tells must not be overwritten by what was assumed without it.
     fn try_journal_again(&self, inner: &mut Inner) {
-        if inner.journal.is_none() {
+        if !inner.recalled {
             let Ok((journal, found)) = Journal::open(&*self.device) else { return };
             inner.journal = Some(journal);
-            inner.history = History::open(&*self.device).ok();
+            inner.recalled = true;
             inner.state = recall(found, State::new(inner.boot.id, inner.boot.running));
             inner.boot.state = boot_state_of(&*self.device);
             inner.stuck = None;
@@ -376,7 +379,13 @@ impl Driver {
             return;
         }
         let state = inner.state.clone();
-        match persist(inner, &state) {
+        let written = persist(inner, &state).or_else(|_| {
+            // The place may have gone and come back: what is in memory is newer than anything it tells.
+            let (journal, _) = Journal::open(&*self.device).map_err(|e| e.to_string())?;
+            inner.journal = Some(journal);
+            persist(inner, &state)
+        });
+        match written {
             Ok(()) => {
                 tracing::info!("the journal can be written again");
                 inner.stuck = None;

@@ -25,6 +25,9 @@ pub fn advice(cause: &Cause) -> String {
         Cause::Cut | Cause::CutWhileConfirming => {
             "start it again; what is already written is not written twice. A second cut of this image refuses it"
         }
+        Cause::NotDurable => {
+            "look at the kernel's log for the disk of the data partition, then start it again"
+        }
         Cause::Operator => "",
         Cause::Stale => "upgrade start, or upgrade activate if it is staged",
         Cause::CounterBroken => {

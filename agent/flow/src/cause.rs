@@ -113,6 +113,8 @@ pub enum Cause {
     CutAgain,
     /// The trial was well; the cut came before that was durable.
     CutWhileConfirming,
+    /// The trial was well; that could not be made durable in time.
+    NotDurable,
     /// Somebody said cancel.
     Operator,
     /// The decision belongs to an earlier boot.
@@ -146,6 +148,7 @@ impl Cause {
             Self::Cut => "cut-on-trial",
             Self::CutAgain => "cut-on-trial-again",
             Self::CutWhileConfirming => "cut-while-confirming",
+            Self::NotDurable => "not-durable",
             Self::Operator => "operator",
             Self::Stale => "stale-decision",
             Self::CounterBroken => "boot-counter-broken",
@@ -172,6 +175,7 @@ impl Cause {
             | Self::NobodyConfirmed
             | Self::Cut
             | Self::CutWhileConfirming
+            | Self::NotDurable
             | Self::Operator
             | Self::Stale
             | Self::CounterBroken
@@ -201,6 +205,7 @@ impl Cause {
             Self::Operator => Ended::Cancelled,
             Self::Trouble { .. }
             | Self::FileGone
+            | Self::NotDurable
             | Self::CounterBroken
             | Self::ChangedOutside
             | Self::LastResort
@@ -245,6 +250,9 @@ impl fmt::Display for Cause {
             Self::CutWhileConfirming => f.write_str(
                 "the new system was healthy; power or a reset came before that was durable",
             ),
+            Self::NotDurable => {
+                f.write_str("the new system was healthy, but that could not be written down in time")
+            }
             Self::Operator => f.write_str("cancelled on request"),
             Self::Stale => f.write_str("the decision to reboot belongs to an earlier boot"),
             Self::CounterBroken => {

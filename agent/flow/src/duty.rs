@@ -56,6 +56,9 @@ pub enum Task {
 /// later, for a task that hangs.
 pub const HAND_GRACE: Duration = Duration::from_secs(2);
 
+/// How long after the trial's deadline the confirming may take. It is two small writes; a disk that needs longer is dying.
+pub const CONFIRM_WITHIN: Duration = Duration::from_secs(60);
+
 /// What `state` owes.
 pub fn duty(state: &State, rules: &Rules) -> Duty {
     let goal = state.job.as_ref().map(|job| job.goal);
@@ -79,16 +82,13 @@ pub fn duty(state: &State, rules: &Rules) -> Duty {
         Phase::Confirming => Task::Confirm,
         Phase::Reverting => Task::Revert,
     };
-    let until = match (state.phase, trial) {
-        (Phase::OnTrial, Some(trial)) => {
-            let limit = match rules.confirm_within {
-                Some(within) if trial.well => within,
-                Some(_) | None => rules.deadline,
-            };
-            Some(Until::Boot(trial.since.saturating_add(limit).saturating_add(HAND_GRACE)))
-        }
+    let limit = match (state.phase, trial) {
+        (Phase::OnTrial, Some(trial)) if trial.well => rules.confirm_within,
+        (Phase::OnTrial, Some(_)) => Some(rules.deadline),
+        (Phase::Confirming, Some(_)) => Some(rules.deadline.saturating_add(CONFIRM_WITHIN)),
         (
             Phase::OnTrial
+            | Phase::Confirming
             | Phase::Idle
             | Phase::Fetching
             | Phase::Verifying
@@ -98,11 +98,13 @@ pub fn duty(state: &State, rules: &Rules) -> Duty {
             | Phase::Holding
             | Phase::Arming
             | Phase::Rebooting
-            | Phase::Confirming
             | Phase::Failed
             | Phase::Reverting,
             _,
         ) => None,
     };
+    let until = trial.zip(limit).map(|(trial, limit)| {
+        Until::Boot(trial.since.saturating_add(limit).saturating_add(HAND_GRACE))
+    });
     Duty { task, until }
 }

@@ -26,7 +26,7 @@ pub mod trial;
 
 pub use asked::possible;
 pub use cause::{Cause, Ended};
-pub use duty::{Duty, HAND_GRACE, Task, Until, duty};
+pub use duty::{CONFIRM_WITHIN, Duty, HAND_GRACE, Task, Until, duty};
 pub use event::{
     Boot, BootId, Command, End, Event, Evidence, Now, Origin, Refusal, Request, Verdict,
 };

@@ -65,7 +65,7 @@ pub fn step(state: &State, now: Now, event: Event, rules: &Rules) -> Turned {
     turned
 }
 
-/// The duty's time came. Only a trial has one; elsewhere a late timer changes nothing.
+/// The duty's time came. Only a trial and its confirming have one; elsewhere a late timer changes nothing.
 fn due(state: State) -> State {
     match state.phase {
         Phase::OnTrial => {
@@ -74,6 +74,8 @@ fn due(state: State) -> State {
             let cause = if waited_for_a_person { Cause::NobodyConfirmed } else { Cause::Deadline };
             sick(state, cause)
         }
+        // A disk that does not take the confirming must not leave the appliance on trial for ever.
+        Phase::Confirming => revert(state, Cause::NotDurable),
         Phase::Idle
         | Phase::Fetching
         | Phase::Verifying
@@ -83,7 +85,6 @@ fn due(state: State) -> State {
         | Phase::Holding
         | Phase::Arming
         | Phase::Rebooting
-        | Phase::Confirming
         | Phase::Failed
         | Phase::Reverting => state,
     }

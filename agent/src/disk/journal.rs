@@ -1,8 +1,9 @@
 //! The journal: the agent's state on the data partition, in two copies.
 //!
 //! Each copy is one block of fixed size, always written whole: a frozen envelope, then the state as JSON, then zeros.
-//! A change overwrites the older copy, syncs it and reads it back; the newer one stays whole meanwhile. At start the
-//! newest whole copy wins. The loss of both leaves an empty state, and then the boot state alone decides.
+//! A change overwrites the older copy, syncs it and reads it back, and then does the same with the other one: a cut leaves
+//! at least one whole copy, and at rest both say the same, so the loss of either loses nothing. At start the newest whole
+//! copy wins. The loss of both leaves an empty state, and then the boot state alone decides.
 //!
 //! The envelope's offsets never change, so that an agent of any age finds what it needs in the journal of any other:
 //!
@@ -130,13 +131,27 @@ impl Journal {
         Ok(decode(&self.buffer))
     }
 
-    /// Makes `state` durable in the older copy.
+    /// Makes `state` durable: in the older copy first, then in the other one too, so that at rest the loss of either copy
+    /// loses nothing. The first of them must be proven; trouble with the second is told and mended by the next write.
     pub fn write(&mut self, state: &State) -> Result<(), JournalError> {
-        let (copy, sequence) = match self.newest {
+        let (first, sequence) = match self.newest {
             Some((JournalCopy::One, sequence)) => (JournalCopy::Two, sequence + 1),
             Some((JournalCopy::Two, sequence)) => (JournalCopy::One, sequence + 1),
             None => (JournalCopy::One, 1),
         };
+        self.put(state, first, sequence)?;
+        let second = match first {
+            JournalCopy::One => JournalCopy::Two,
+            JournalCopy::Two => JournalCopy::One,
+        };
+        if let Err(error) = self.put(state, second, sequence + 1) {
+            tracing::warn!(%error, "one copy of the journal could not be written; the other one is proven");
+        }
+        Ok(())
+    }
+
+    /// Writes one copy, syncs it, reads it back.
+    fn put(&mut self, state: &State, copy: JournalCopy, sequence: u64) -> Result<(), JournalError> {
         encode(state, sequence, &mut self.buffer)?;
         let storage = self.storage(copy)?;
         storage.write_at(0, &self.buffer).map_err(|e| Fault::new("write", "the journal", e))?;

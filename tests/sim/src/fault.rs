@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use upgrade_agent::device::{JournalCopy, Place};
 use bootloader_hooks::Slot;
 use flow::Side;
+use upgrade_agent::device::{JournalCopy, Place};
 
 use crate::storage::Landing;
 
@@ -77,7 +77,7 @@ impl Part {
     }
 
     /// The driver holds its own lock during these operations, so no command can come meanwhile.
-    fn is_turning(self) -> bool {
+    pub fn is_turning(self) -> bool {
         matches!(self, Self::JournalOne | Self::JournalTwo | Self::History)
     }
 }
@@ -99,7 +99,10 @@ impl fmt::Display for Part {
 
 /// What is done in one operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "each is the method of `Device` or `Storage` of that name, or explained")]
+#[expect(
+    missing_docs,
+    reason = "each is the method of `Device` or `Storage` of that name, or explained"
+)]
 pub enum Deed {
     Open(Part),
     Len(Part),
@@ -202,8 +205,10 @@ pub enum Fault {
     IoFromHere,
     /// The write finds no space.
     NoSpace,
-    /// The read gives, or the write leaves, one flipped bit.
+    /// The read gives, or the write leaves, one flipped bit in its middle.
     Flip,
+    /// The same, near its beginning: where the boot state and the journal say what they say.
+    FlipEarly,
     /// The write is acknowledged and never lands.
     Lose,
     /// Somebody says cancel just before it.
@@ -226,7 +231,7 @@ impl Fault {
             Self::Io => "I/O error once",
             Self::IoFromHere => "I/O errors from here on",
             Self::NoSpace => "no space",
-            Self::Flip => "a bit flips",
+            Self::Flip | Self::FlipEarly => "a bit flips",
             Self::Lose => "a write is lost",
             Self::Cancel => "cancel asked",
             Self::NoReboot => "the reboot does not come",
@@ -236,7 +241,7 @@ impl Fault {
     /// The medium said something untrue: one lie may disarm one of two guards, so some invariants do not hold then.
     pub fn is_lie(self) -> bool {
         match self {
-            Self::Flip | Self::Lose => true,
+            Self::Flip | Self::FlipEarly | Self::Lose => true,
             Self::CutBefore(_)
             | Self::CutAfter(_)
             | Self::KillBefore
@@ -281,8 +286,11 @@ pub fn worth_trying(seen: &Seen) -> Vec<Fault> {
         return faults;
     }
     if deed.changes() {
-        let before: &[Landing] =
-            if seen.unsynced.0 == 0 { &[Landing::NOTHING] } else { &[Landing::NOTHING, Landing::ALL] };
+        let before: &[Landing] = if seen.unsynced.0 == 0 {
+            &[Landing::NOTHING]
+        } else {
+            &[Landing::NOTHING, Landing::ALL]
+        };
         faults.extend(before.iter().copied().map(Fault::CutBefore));
         faults.extend(Landing::each(seen.unsynced.1).into_iter().map(Fault::CutAfter));
         if !matches!(deed, Deed::Spend(..)) {
@@ -300,10 +308,10 @@ pub fn worth_trying(seen: &Seen) -> Vec<Fault> {
             if part.grows() {
                 faults.push(Fault::NoSpace);
             }
-            faults.extend([Fault::Flip, Fault::Lose]);
+            faults.extend([Fault::Flip, Fault::FlipEarly, Fault::Lose]);
         }
-        Deed::Spend(..) => faults.extend([Fault::Flip, Fault::Lose]),
-        Deed::Read(..) => faults.push(Fault::Flip),
+        Deed::Spend(..) => faults.extend([Fault::Flip, Fault::FlipEarly, Fault::Lose]),
+        Deed::Read(..) => faults.extend([Fault::Flip, Fault::FlipEarly]),
         Deed::Reboot => faults.push(Fault::NoReboot),
         Deed::Open(_)
         | Deed::Len(_)

@@ -25,6 +25,9 @@ impl World {
         for _ in 0..BOOTS_MAX {
             let choice = self.bootloader();
             let mut machine = self.machine();
+            if machine.gone.is_some() {
+                return Power::Off;
+            }
             let Some((slot, place)) = machine.load(choice) else { break };
             evidence = match place.map(|place| machine.images.at(place).temper) {
                 Some(Temper::Good | Temper::Sick) => {
@@ -42,7 +45,10 @@ impl World {
         }
         let mut machine = self.machine();
         machine.power = Power::Bricked;
-        machine.violated("some_slot_always_boots", "it was switched on, and no system came up".to_owned());
+        machine.violated(
+            "some_slot_always_boots",
+            "it was switched on, and no system came up".to_owned(),
+        );
         Power::Bricked
     }
 
@@ -66,9 +72,13 @@ impl World {
     fn spend(&self, before: &Copies) -> Spend {
         let Some(write) = before.spend() else { return Spend::Failed };
         let deed = Deed::Spend(write.offset, write.block.len());
-        let written =
-            self.op(deed, |machine, twist| machine.write(Part::BootState, write.offset, &write.block[..], twist));
+        let written = self.op(deed, |machine, twist| {
+            machine.write(Part::BootState, write.offset, &write.block[..], twist)
+        });
         let mut machine = self.machine();
+        if machine.gone.is_some() {
+            return Spend::Failed; // Nobody is there to act on it.
+        }
         machine.medium_mut(Part::BootState).sync();
         // The script loads the file again and compares what it finds.
         let found = copies(machine.medium(Part::BootState).live()).state();
@@ -92,7 +102,9 @@ impl Machine {
 
     fn count_boot(&mut self, slot: Slot, choice: Choice) -> bool {
         let trial = choice.trial && slot == choice.slot;
-        let went_back = self.boot.trial && self.boot.running != slot;
+        let says = copies(self.medium(Part::BootState).live()).state();
+        let unproven = says.is_none_or(|state| state.confirmed != self.boot.running);
+        let went_back = self.boot.trial && self.boot.running != slot && unproven;
         self.trials += u32::from(trial);
         self.rollbacks += u32::from(went_back);
         trial

@@ -121,9 +121,13 @@ impl Images {
 
     fn make() -> Self {
         let key = SigningKey::from_seed([7; 32]);
-        let trust = Trust::from_keys([key.public()], NonZeroU8::MIN).expect("OK because the key is not weak");
+        let trust = Trust::from_keys([key.public()], NonZeroU8::MIN)
+            .expect("OK because the key is not weak");
         let tempers = |release| Temper::ALL.into_iter().map(move |temper| (release, temper));
-        let all = (1..=RELEASES).flat_map(tempers).map(|(release, temper)| image(&key, release, temper)).collect();
+        let all = (1..=RELEASES)
+            .flat_map(tempers)
+            .map(|(release, temper)| image(&key, release, temper))
+            .collect();
         Self { all, trust }
     }
 
@@ -135,7 +139,8 @@ impl Images {
     /// Where an image stands.
     pub fn place(release: u32, temper: Temper) -> usize {
         let before = usize::try_from(release - 1).expect("OK because there are few releases");
-        before * Temper::ALL.len() + Temper::ALL.iter().position(|t| *t == temper).expect("OK because ALL has all")
+        before * Temper::ALL.len()
+            + Temper::ALL.iter().position(|t| *t == temper).expect("OK because ALL has all")
     }
 
     /// The image at a place.
@@ -162,7 +167,8 @@ impl Images {
 
 fn image(key: &SigningKey, number: u32, temper: Temper) -> Image {
     let nth = Temper::ALL.iter().position(|t| *t == temper).expect("OK because ALL has all") + 1;
-    let release: Release = format!("{number}.0.0-{nth}").parse().expect("OK because it is a release");
+    let release: Release =
+        format!("{number}.0.0-{nth}").parse().expect("OK because it is a release");
     let raw = raw(release, number, temper);
     let options = ImageOptions { chunk_size: 64 * 1024, level: 1, ..ImageOptions::default() };
     let platform = PLATFORM.parse().expect("OK because it is a platform");
@@ -170,8 +176,9 @@ fn image(key: &SigningKey, number: u32, temper: Temper) -> Image {
     let workshop = Workshop { threads: NonZeroUsize::MIN, ..Workshop::default() };
     let mut bundle = Vec::new();
     let spool = Cursor::new(Vec::new());
-    let built = build(&description, &raw[..], std::slice::from_ref(key), &workshop, spool, &mut bundle)
-        .expect("OK because the description is right and memory does not fail");
+    let built =
+        build(&description, &raw[..], std::slice::from_ref(key), &workshop, spool, &mut bundle)
+            .expect("OK because the description is right and memory does not fail");
     Image {
         release,
         temper,

@@ -77,8 +77,12 @@ pub(crate) fn after(machine: &mut Machine, deed: Deed) {
     if !boots || !deed.changes() {
         return;
     }
-    let survivors: Vec<Option<BootState>> =
-        machine.medium(Part::BootState).survivors().iter().map(|bytes| copies(bytes).state()).collect();
+    let survivors: Vec<Option<BootState>> = machine
+        .medium(Part::BootState)
+        .survivors()
+        .iter()
+        .map(|bytes| copies(bytes).state())
+        .collect();
     let armed = survivors.iter().flatten().any(|state| state.other == Other::Armed);
     let newly = armed && !machine.armed;
     machine.armed = armed;
@@ -98,13 +102,21 @@ pub(crate) fn after(machine: &mut Machine, deed: Deed) {
         }
     }
     if !machine.lied {
-        check!(machine, no_half_written_slot_can_be_loaded(), even_without_a_boot_state_something_boots());
+        check!(
+            machine,
+            no_half_written_slot_can_be_loaded(),
+            even_without_a_boot_state_something_boots()
+        );
     }
 }
 
 /// Looks at a system that was started.
 pub(crate) fn on_boot(machine: &mut Machine) {
-    check!(machine, one_go_makes_at_most_one_trial(), at_most_one_automatic_rollback_for_one_upgrade());
+    check!(
+        machine,
+        one_go_makes_at_most_one_trial(),
+        at_most_one_automatic_rollback_for_one_upgrade()
+    );
 }
 
 fn durable_state(machine: &Machine) -> Option<BootState> {
@@ -115,7 +127,11 @@ fn durable_state(machine: &Machine) -> Option<BootState> {
 fn holdings(machine: &Machine, slot: Slot) -> [Holding; 2] {
     let medium = machine.medium(Part::of(slot));
     let durable = machine.images.holding(medium.durable());
-    if medium.unsynced() == 0 { [durable; 2] } else { [durable, machine.images.holding(medium.live())] }
+    if medium.unsynced() == 0 {
+        [durable; 2]
+    } else {
+        [durable, machine.images.holding(medium.live())]
+    }
 }
 
 fn the_running_slot_is_never_written(machine: &Machine, slot: Slot) -> Verdict {
@@ -158,16 +174,22 @@ fn the_boot_state_always_has_a_whole_copy(_: &Machine, state: Option<BootState>)
 fn some_slot_always_boots(machine: &Machine, state: Option<BootState>) -> Verdict {
     let first = state.map_or(Slot::A, |state| state.confirmed);
     let second = state.is_none_or(|state| state.other != Other::GivenUp).then_some(!first);
-    let good = |place| machine.images.at(place).temper == Temper::Good;
+    // Without a boot state nothing tells a bad image from a good one; then it is enough that one is whole.
+    let good =
+        |place| state.is_none() || machine.images.at(place).temper == Temper::Good;
     for (nth, way) in ["if nothing unsynced lands", "if everything lands"].into_iter().enumerate() {
         let holds = holdings(machine, first)[nth];
         let last = second.map(|slot| holdings(machine, slot)[nth]);
         let boots = match (holds, last) {
-            (Holding::Whole(place), _) | (Holding::Nothing, Some(Holding::Whole(place))) => good(place),
+            (Holding::Whole(place), _) | (Holding::Nothing, Some(Holding::Whole(place))) => {
+                good(place)
+            }
             (Holding::Broken(_), _) | (Holding::Nothing, _) => false,
         };
         if !boots {
-            return Err(format!("{way}, slot {first} holds {holds:?}, the last resort {last:?}; {state:?}"));
+            return Err(format!(
+                "{way}, slot {first} holds {holds:?}, the last resort {last:?}; {state:?}"
+            ));
         }
     }
     Ok(())
@@ -179,11 +201,16 @@ fn even_without_a_boot_state_something_boots(machine: &Machine) -> Verdict {
 }
 
 fn a_slot_on_trial_is_a_whole_image(machine: &Machine, state: Option<BootState>) -> Verdict {
-    let Some(state) = state.filter(|state| matches!(state.other, Other::Armed | Other::Spent)) else { return Ok(()) };
+    let Some(state) = state.filter(|state| matches!(state.other, Other::Armed | Other::Spent))
+    else {
+        return Ok(());
+    };
     let slot = !state.confirmed;
     match holdings(machine, slot) {
         [Holding::Whole(_), _] => Ok(()),
-        [durable, live] => Err(format!("{state:?}, but slot {slot} durably holds {durable:?}, live {live:?}")),
+        [durable, live] => {
+            Err(format!("{state:?}, but slot {slot} durably holds {durable:?}, live {live:?}"))
+        }
     }
 }
 
@@ -202,30 +229,44 @@ fn no_half_written_slot_can_be_loaded(machine: &Machine) -> Verdict {
 fn a_slot_is_armed_only_after_its_image_was_read_back(machine: &Machine, slot: Slot) -> Verdict {
     let read = machine.read_back(slot);
     match read.iter().take(IMAGE_LEN / PAGE).position(|read| !read) {
-        Some(page) => {
-            Err(format!("this process did not read page {page} of slot {slot} after it was last written and synced"))
-        }
+        Some(page) => Err(format!(
+            "this process did not read page {page} of slot {slot} after it was last written and synced"
+        )),
         None => Ok(()),
     }
 }
 
 fn a_slot_is_armed_only_in_the_boot_in_which_somebody_said_go(machine: &Machine) -> Verdict {
-    if machine.go == Some(machine.boot.id) { Ok(()) } else { Err("nobody said go in this boot".to_owned()) }
+    if machine.go == Some(machine.boot.id) {
+        Ok(())
+    } else {
+        Err("nobody said go in this boot".to_owned())
+    }
 }
 
 fn after_a_stale_decision_nothing_reboots(machine: &Machine) -> Verdict {
     let running = machine.boot.running;
     let at_home = durable_state(machine).is_some_and(|state| state.confirmed == running);
     if at_home && machine.go != Some(machine.boot.id) {
-        return Err(format!("slot {running} is the confirmed one, and nobody said go in this boot"));
+        return Err(format!(
+            "slot {running} is the confirmed one, and nobody said go in this boot"
+        ));
     }
     Ok(())
 }
 
 fn one_go_makes_at_most_one_trial(machine: &Machine) -> Verdict {
-    if machine.trials > 1 { Err(format!("{} trials since somebody said go", machine.trials)) } else { Ok(()) }
+    if machine.trials > 1 {
+        Err(format!("{} trials since somebody said go", machine.trials))
+    } else {
+        Ok(())
+    }
 }
 
 fn at_most_one_automatic_rollback_for_one_upgrade(machine: &Machine) -> Verdict {
-    if machine.rollbacks > 1 { Err(format!("{} ways back since somebody said go", machine.rollbacks)) } else { Ok(()) }
+    if machine.rollbacks > 1 {
+        Err(format!("{} ways back since somebody said go", machine.rollbacks))
+    } else {
+        Ok(())
+    }
 }

@@ -12,6 +12,7 @@ use crate::fault::{Deed, Fault, Part, Plan, Seen};
 use crate::image::{Holding, IMAGE_LEN, Images};
 use crate::invariants::Violation;
 use crate::storage::{Bytes, Landing, Medium, PAGE, Twist};
+use crate::world::Halt;
 
 /// Every operation takes this long.
 const COST: Duration = Duration::from_millis(1);
@@ -35,7 +36,9 @@ impl std::fmt::Display for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Did(n, deed, None) => write!(f, "{n:5} {deed}"),
-            Self::Did(n, deed, Some(fault)) => write!(f, "{n:5} {deed}  <-- {} ({fault:?})", fault.kind()),
+            Self::Did(n, deed, Some(fault)) => {
+                write!(f, "{n:5} {deed}  <-- {} ({fault:?})", fault.kind())
+            }
             Self::Told(text) => write!(f, "      {text}"),
         }
     }
@@ -105,14 +108,18 @@ pub struct Machine {
     pub failing: Option<Part>,
     /// The reboot was asked for and is coming.
     pub rebooting: bool,
+    /// The process that ran is gone, and this is why.
+    pub gone: Option<Halt>,
+    /// How far the clock of a process that is gone went on.
+    pub ghost: Duration,
     /// A medium told a lie in this run.
     pub lied: bool,
     /// How many hold a slot for writing.
     pub targets: u32,
     /// A command can come: the agent runs.
     pub can_ask: bool,
-    /// Whether a cancel was asked and taken, in this run.
-    pub cancel: Option<bool>,
+    /// The job that somebody cancelled in the middle of its work, if that was taken.
+    pub cancelled: Option<u64>,
     /// How the machine is built wrongly.
     pub flaw: Flaw,
     /// A boot state that survives a cut says "armed".
@@ -123,6 +130,10 @@ pub struct Machine {
     pub trials: u32,
     /// Ways back from a trial since then.
     pub rollbacks: u32,
+    /// The history answered badly in this life, so what it says now is no evidence.
+    pub history_fails: bool,
+    /// One copy of the journal is on a disk that failed in this life.
+    pub journal_fails: bool,
     read_back: [Vec<bool>; 2],
 }
 
@@ -130,12 +141,18 @@ impl Machine {
     /// An appliance from the factory: slot A runs and is confirmed, slot B holds an older system.
     pub fn new(running: usize, previous: usize, state: BootState) -> Self {
         let images = Images::get();
-        let mut media: Vec<Medium> = Part::ALL.iter().map(|_| Medium::new(Bytes::new(&[]))).collect();
+        let mut media: Vec<Medium> =
+            Part::ALL.iter().map(|_| Medium::new(Bytes::new(&[]))).collect();
         media[0] = Medium::new(images.at(running).bytes.clone());
         media[1] = Medium::new(images.at(previous).bytes.clone());
         media[2] = Medium::new(Bytes::new(&image(state)));
-        let boot =
-            Boot { id: BootId(0), running: Slot::A, trial: false, evidence: Evidence::None, began: Duration::ZERO };
+        let boot = Boot {
+            id: BootId(0),
+            running: Slot::A,
+            trial: false,
+            evidence: Evidence::None,
+            began: Duration::ZERO,
+        };
         Self {
             media,
             images,
@@ -150,10 +167,14 @@ impl Machine {
             seen: None,
             failing: None,
             rebooting: false,
+            gone: None,
+            ghost: Duration::ZERO,
             lied: false,
             targets: 0,
             can_ask: false,
-            cancel: None,
+            cancelled: None,
+            history_fails: false,
+            journal_fails: false,
             flaw: Flaw::None,
             armed: false,
             go: None,
@@ -196,27 +217,40 @@ impl Machine {
         }
     }
 
-    /// An operation begins: its number and what happens to it.
-    pub(crate) fn begin(&mut self, deed: Deed) -> (u64, Option<Fault>) {
+    /// An operation begins: its number and what happens to it; none: whoever asks for it is gone.
+    pub(crate) fn begin(&mut self, deed: Deed) -> Option<(u64, Option<Fault>)> {
+        if self.gone.is_some() {
+            self.ghost += COST;
+            return None;
+        }
         let n = self.count;
         self.count += 1;
         self.clock += COST;
         let fault = self.plan.iter().find(|(at, _)| *at == n).map(|(_, fault)| *fault);
+        let on_history = deed.part() == Some(Part::History);
+        self.history_fails |=
+            on_history && (fault.is_some() || self.failing == Some(Part::History));
         self.lied |= fault.is_some_and(Fault::is_lie);
         self.log.push(Line::Did(n, deed, fault));
         if fault == Some(Fault::IoFromHere) {
             self.failing = deed.part();
+            self.journal_fails |=
+                matches!(self.failing, Some(Part::JournalOne | Part::JournalTwo));
         }
-        (n, fault)
+        Some((n, fault))
     }
 
     /// Why the operation is not done.
     pub(crate) fn refuses(&self, deed: Deed, fault: Option<Fault>) -> Option<io::Error> {
         // EIO and ENOSPC, as the kernel gives them.
-        let fails = self.failing.is_some() && self.failing == deed.part() && !matches!(deed, Deed::Spend(..));
+        let fails = self.failing.is_some()
+            && self.failing == deed.part()
+            && !matches!(deed, Deed::Spend(..));
         match fault {
             Some(Fault::Io | Fault::IoFromHere) => Some(io::Error::from_raw_os_error(5)),
-            Some(Fault::NoSpace) => Some(io::Error::from_raw_os_error(28)),
+            Some(Fault::NoSpace) if matches!(deed, Deed::Write(..) | Deed::SetLen(..)) => {
+                Some(io::Error::from_raw_os_error(28))
+            }
             _ if fails => Some(io::Error::from_raw_os_error(5)),
             _ => None,
         }
@@ -231,7 +265,13 @@ impl Machine {
         }
     }
 
-    pub(crate) fn read(&mut self, part: Part, offset: u64, bytes: &mut [u8], twist: Twist) -> io::Result<()> {
+    pub(crate) fn read(
+        &mut self,
+        part: Part,
+        offset: u64,
+        bytes: &mut [u8],
+        twist: Twist,
+    ) -> io::Result<()> {
         let medium = self.medium(part);
         medium.live().read(offset, bytes)?;
         if let Some(slot) = part.slot()
@@ -239,16 +279,23 @@ impl Machine {
         {
             self.mark(slot, offset, bytes.len(), true);
         }
-        if twist == Twist::Flip {
-            crate::storage::flip(bytes);
-        }
+        crate::storage::flip(bytes, twist);
         Ok(())
     }
 
-    pub(crate) fn write(&mut self, part: Part, offset: u64, bytes: &[u8], twist: Twist) -> io::Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        part: Part,
+        offset: u64,
+        bytes: &[u8],
+        twist: Twist,
+    ) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
         if !part.grows() && end > self.medium(part).live().len() {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "beyond the end of the partition"));
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "beyond the end of the partition",
+            ));
         }
         if let Some(slot) = part.slot() {
             self.mark(slot, offset, bytes.len(), false);
@@ -273,6 +320,8 @@ impl Machine {
     pub(crate) fn process_begins(&mut self) {
         self.read_back.iter_mut().for_each(|pages| pages.fill(false));
         self.failing = None;
+        self.history_fails = false;
+        self.journal_fails = false;
         self.targets = 0;
     }
 

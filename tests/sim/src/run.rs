@@ -1,9 +1,9 @@
 //! The appliance over many lives: power, agent, rest, and the persons who ask.
 //!
 //! Here the shipped driver is started, asked, ticked and worked; after each of its turns its state is judged. What ends
-//! it (a cut, a kill, a reboot) is caught here, and the next life begins.
+//! it (a cut, a kill, a reboot) is seen here, and the next life begins.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub struct Appliance {
     driver: Option<Arc<Driver>>,
     rules: Rules,
     condemned: BTreeSet<Digest>,
+    ended: BTreeMap<u64, Ended>,
+    recorded: BTreeSet<u64>,
     ticks: u32,
 }
 
@@ -76,7 +78,15 @@ impl Appliance {
             agent_starts: 3,
             confirm_within,
         };
-        Self { world: World::new(machine), driver: None, rules, condemned: BTreeSet::new(), ticks: 0 }
+        Self {
+            world: World::new(machine),
+            driver: None,
+            rules,
+            condemned: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            recorded: BTreeSet::new(),
+            ticks: 0,
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -108,14 +118,16 @@ impl Appliance {
             }
         }
         let look = self.look().map(|look| (look.state.phase, look.duty));
-        self.world.machine().violated("the_agent_comes_to_rest", format!("{TURNS_MAX} turns, and now {look:?}"));
+        self.world
+            .machine()
+            .violated("the_agent_comes_to_rest", format!("{TURNS_MAX} turns, and now {look:?}"));
         false
     }
 
     fn turn(&mut self) -> Turned {
         let Some(driver) = self.driver.clone() else { return self.begin_life() };
         let worked = self.guarded(|_| driver.work_once());
-        drop(driver);
+        drop(driver); // The last one, if the process is gone.
         match worked {
             None => Turned::On,
             Some(true) => {
@@ -149,7 +161,9 @@ impl Appliance {
                 self.judge_history();
             }
             // The service manager starts it again.
-            Some(Err(error)) => self.world.machine().tell(format!("the agent does not start: {error}")),
+            Some(Err(error)) => {
+                self.world.machine().tell(format!("the agent does not start: {error}"))
+            }
             None => {}
         }
         Turned::On
@@ -185,18 +199,26 @@ impl Appliance {
         Turned::On
     }
 
-    /// Does something that may never return.
+    /// Does something during which the process may go: then nothing of it is left.
     fn guarded<T>(&mut self, deed: impl FnOnce(&World) -> T) -> Option<T> {
         let world = self.world.clone();
-        let error = match catch_unwind(AssertUnwindSafe(|| deed(&world))) {
-            Ok(done) => return Some(done),
-            Err(error) => error,
+        let done = catch_unwind(AssertUnwindSafe(|| deed(&world)));
+        let gone = world.machine().gone;
+        let told = match (done, gone) {
+            (Ok(done), None) => return Some(done),
+            (Ok(done), Some(_)) => {
+                drop(done);
+                None
+            }
+            (Err(error), _) => Some(panic_text(&*error)),
         };
         self.driver = None;
         self.ticks = 0;
         let mut machine = self.world.machine();
+        machine.gone = None;
+        machine.ghost = Duration::ZERO;
         machine.can_ask = false;
-        match error.downcast_ref::<Halt>() {
+        match gone {
             Some(Halt::Cut) => machine.tell("the power went"),
             Some(Halt::Killed) => machine.tell("the agent was killed"),
             Some(Halt::Rebooted) => machine.tell("the system went down in order"),
@@ -204,10 +226,11 @@ impl Appliance {
                 machine.violated("the_agent_comes_to_rest", "one task does not end".to_owned());
                 machine.power = Power::Bricked;
             }
-            None => {
-                machine.violated("the_agent_does_not_panic", panic_text(&*error));
-                machine.power = Power::Bricked;
-            }
+            None => {}
+        }
+        if let Some(text) = told {
+            machine.violated("the_agent_does_not_panic", text);
+            machine.power = Power::Bricked;
         }
         None
     }
@@ -235,7 +258,13 @@ impl Appliance {
         let images = Images::get();
         let origin = || driver.origin("a person".to_owned());
         let request = |goal, file, auto_cancel| {
-            Command::Start(Request { goal, file, forced: BTreeSet::new(), auto_cancel, origin: origin() })
+            Command::Start(Request {
+                goal,
+                file,
+                forced: BTreeSet::new(),
+                auto_cancel,
+                origin: origin(),
+            })
         };
         let (command, handed) = match wish {
             Wish::File(goal, place, auto_cancel) => {
@@ -252,7 +281,10 @@ impl Appliance {
             Wish::Forgive(place) => (Command::Forgive(images.at(place).digest), None),
             Wish::Repair => (Command::Repair(origin()), None),
         };
-        let is_go = matches!(wish, Wish::File(..) | Wish::Spool(_) | Wish::Retry | Wish::Activate | Wish::Revert);
+        let is_go = matches!(
+            wish,
+            Wish::File(Goal::Upgrade, ..) | Wish::Spool(Goal::Upgrade) | Wish::Retry | Wish::Activate | Wish::Revert
+        );
         if let Wish::Forgive(place) = wish {
             self.condemned.remove(&images.at(place).digest);
         }
@@ -293,13 +325,33 @@ impl Appliance {
             return; // This state is not durable, and nothing is done on it.
         }
         self.ticks = 0;
+        // A journal copy that cannot be read at all may have held the last turn: that much may be forgotten.
+        if machine.journal_fails {
+            self.condemned.retain(|digest| state.judgement(digest) == Some(Judgement::Condemned));
+        }
         for digest in &self.condemned {
             if state.judgement(digest) != Some(Judgement::Condemned) {
-                machine.violated("condemned_images_stay_condemned", format!("{digest} is not any more"));
+                machine.violated(
+                    "condemned_images_stay_condemned",
+                    format!("{digest} is not any more"),
+                );
             }
         }
-        let condemned = state.judged.iter().filter(|judged| judged.judgement == Judgement::Condemned);
+        let condemned =
+            state.judged.iter().filter(|judged| judged.judgement == Judgement::Condemned);
         self.condemned.extend(condemned.map(|judged| judged.digest));
+        if let Some(outcome) = &state.last {
+            // While the history's disk is dead, only the journal's one last outcome is kept.
+            if machine.failing == Some(Part::History) {
+                let recorded = &self.recorded;
+                self.ended.retain(|id, _| recorded.contains(id));
+            }
+            let told = *self.ended.entry(outcome.id).or_insert(outcome.ended);
+            if told != outcome.ended {
+                let found = format!("job {} ended as {told}, now as {}", outcome.id, outcome.ended);
+                machine.violated("an_outcome_never_changes", found);
+            }
+        }
         if state.phase == Phase::Idle
             && let Some(last) = &state.last
             && last.ended == Ended::Succeeded
@@ -308,28 +360,37 @@ impl Appliance {
         {
             judge_success(&mut machine, last.digest);
         }
-        if let (Phase::Rebooting, Some(image)) = (state.phase, job.and_then(|job| job.image.as_ref())) {
+        if let (Phase::Rebooting, Some(image)) =
+            (state.phase, job.and_then(|job| job.image.as_ref()))
+        {
             let target = job.map_or(state.running, |job| job.target);
             let holds = machine.holding(target);
-            if !matches!(holds, crate::image::Holding::Whole(place) if machine.images.at(place).digest == image.digest) {
-                machine.violated("what_is_rebooted_into_is_what_was_signed", format!("slot {target} holds {holds:?}"));
+            if !matches!(holds, crate::image::Holding::Whole(place) if machine.images.at(place).digest == image.digest)
+            {
+                machine.violated(
+                    "what_is_rebooted_into_is_what_was_signed",
+                    format!("slot {target} holds {holds:?}"),
+                );
             }
         }
     }
 
-    /// Each job that ended since the appliance was made is in the history once.
+    /// Each job that was seen to end is in the history once, with the outcome that was told.
     fn judge_history(&mut self) {
-        let Some(driver) = &self.driver else { return };
-        let (state, history) = (driver.look().state, driver.history());
+        let history = self.history();
         let mut machine = self.world.machine();
-        let mut ids: Vec<u64> = history.iter().map(|outcome| outcome.id).collect();
-        ids.sort_unstable();
-        let twice = ids.windows(2).any(|pair| pair[0] == pair[1]);
-        let missing = state.last.as_ref().filter(|last| !ids.contains(&last.id));
-        // A history that cannot be read at this start is no evidence: it comes again at the next one.
-        if twice || (missing.is_some() && !machine.history_fails()) {
-            let found = format!("the history has jobs {ids:?}, the last job is {:?}", state.last.map(|last| last.id));
-            machine.violated("every_ended_job_has_one_outcome", found);
+        // A history that answered badly in this life is no evidence: it comes again at the next start.
+        if machine.history_fails {
+            return;
+        }
+        self.recorded.extend(history.iter().map(|(id, _)| *id));
+        for (id, ended) in &self.ended {
+            let found: Vec<Ended> =
+                history.iter().filter(|(known, _)| known == id).map(|(_, ended)| *ended).collect();
+            if found != [*ended] {
+                let found = format!("job {id} ended as {ended}; the history says {found:?}");
+                machine.violated("every_ended_job_has_one_outcome", found);
+            }
         }
     }
 
@@ -355,7 +416,8 @@ fn judge_success(machine: &mut Machine, digest: Option<Digest>) {
 
 fn panic_text(error: &(dyn std::any::Any + Send)) -> String {
     let text = error.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| error.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
+    text.or_else(|| error.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a text".to_owned())
 }
 
 enum Turned {

@@ -102,7 +102,10 @@ impl Bytes {
         let whole = len / PAGE;
         self.len >= len as u64
             && other.len >= len as u64
-            && self.pages[..whole].iter().zip(&other.pages[..whole]).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+            && self.pages[..whole]
+                .iter()
+                .zip(&other.pages[..whole])
+                .all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
     }
 }
 
@@ -178,7 +181,8 @@ impl Landing {
         };
         masks.dedup();
         let named = |mask| if mask == all && unsynced > 0 { u64::MAX } else { mask };
-        let mut each: Vec<Self> = masks.into_iter().map(|mask| Self { mask: named(mask), torn: None }).collect();
+        let mut each: Vec<Self> =
+            masks.into_iter().map(|mask| Self { mask: named(mask), torn: None }).collect();
         for n in 0..unsynced.min(63) {
             for tear in Tear::ALL {
                 each.push(Self { mask: 0, torn: Some((n, tear)) });
@@ -196,8 +200,10 @@ impl Landing {
 pub enum Twist {
     /// Nothing.
     None,
-    /// One bit is flipped: in what is read, or in what lands.
+    /// One bit in the middle is flipped: in what is read, or in what lands.
     Flip,
+    /// One bit near the beginning is.
+    FlipEarly,
     /// The write is acknowledged and never lands.
     Lose,
 }
@@ -248,9 +254,7 @@ impl Medium {
     /// Writes.
     pub fn write(&mut self, offset: u64, bytes: &[u8], twist: Twist) {
         let mut landing = bytes.to_vec();
-        if twist == Twist::Flip {
-            flip(&mut landing);
-        }
+        flip(&mut landing, twist);
         if self.lie == Lie::Read {
             self.live.write(offset, bytes);
         } else if twist != Twist::Lose {
@@ -305,7 +309,9 @@ impl Medium {
             let torn = landing.torn.filter(|(torn, _)| *torn == n).map(|(_, tear)| tear);
             let landed = landing.mask >> n.min(63) & 1 == 1;
             match (change, torn) {
-                (Change::Write { offset, bytes }, Some(tear)) => tear_in(&mut left, offset, &bytes, tear),
+                (Change::Write { offset, bytes }, Some(tear)) => {
+                    tear_in(&mut left, offset, &bytes, tear)
+                }
                 (Change::Write { offset, bytes }, None) if landed => left.write(offset, &bytes),
                 (Change::SetLen(len), Some(Tear::Head)) => left.set_len(len),
                 (Change::SetLen(len), None) if landed => left.set_len(len),
@@ -324,17 +330,25 @@ fn tear_in(left: &mut Bytes, offset: u64, bytes: &[u8], tear: Tear) {
         Tear::Tail => left.write(offset + half as u64, &bytes[half..]),
         Tear::Sector | Tear::FirstSector => {
             left.write(offset, bytes);
-            let at = if tear == Tear::Sector { half.min(bytes.len().saturating_sub(SECTOR)) } else { 0 };
+            let at =
+                if tear == Tear::Sector { half.min(bytes.len().saturating_sub(SECTOR)) } else { 0 };
             let len = SECTOR.min(bytes.len() - at);
             left.write(offset + at as u64, &vec![GARBAGE; len]);
         }
     }
 }
 
-/// Flips the lowest bit of the byte in the middle.
-pub fn flip(bytes: &mut [u8]) {
-    let middle = bytes.len() / 2;
-    if let Some(byte) = bytes.get_mut(middle) {
+/// A byte that means something everywhere: a line of the boot state, the journal's envelope, an image's text.
+const EARLY: usize = 40;
+
+/// Flips the lowest bit of one byte, if that is the twist.
+pub fn flip(bytes: &mut [u8], twist: Twist) {
+    let at = match twist {
+        Twist::None | Twist::Lose => return,
+        Twist::Flip => bytes.len() / 2,
+        Twist::FlipEarly => EARLY,
+    };
+    if let Some(byte) = bytes.get_mut(at) {
         *byte ^= 1;
     }
 }

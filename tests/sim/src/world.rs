@@ -1,10 +1,11 @@
 //! The simulated appliance as the agent sees it: a [`Device`], and a [`Storage`] behind every place.
 //!
-//! Each call is one numbered operation. A fault of the plan happens there: the call answers badly, or it never returns,
-//! because the power or the process is gone. What is gone unwinds ([`Halt`]) to [`crate::run`], which starts it again.
+//! Each call is one numbered operation. A fault of the plan happens there: the call answers badly, or the power or the
+//! process is gone ([`Halt`]). The code of a process that is gone still returns to [`crate::run`], because an ended
+//! process cannot be unwound where panics abort; until then it is a ghost: every call fails and nothing changes, but for
+//! its own clock, so that each of its loops ends.
 
 use std::io;
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ const FREE_SPACE: u64 = 1 << 30;
 /// The wall clock when a run begins: some day in 2026.
 const WALL: u64 = 1_790_000_000;
 
-/// Why a call did not return.
+/// Why a process is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Halt {
     /// The power went.
@@ -44,9 +45,11 @@ pub enum Halt {
     Endless,
 }
 
-fn halt(why: Halt) -> ! {
-    // No panic, so no message: this is how a process ends in here.
-    resume_unwind(Box::new(why))
+/// A ghost's calls take this long, on its own clock.
+const GHOST_TIME: Duration = Duration::from_millis(1);
+
+fn gone() -> io::Error {
+    io::Error::other("the process is gone")
 }
 
 /// The appliance. Clones are the same appliance.
@@ -85,49 +88,59 @@ impl World {
         deed: Deed,
         act: impl FnOnce(&mut Machine, Twist) -> io::Result<T>,
     ) -> io::Result<T> {
-        let (n, fault) = self.machine().begin(deed);
+        let begun = self.machine().begin(deed);
+        let Some((n, fault)) = begun else { return Err(gone()) };
         match fault {
             Some(Fault::CutBefore(landing)) => {
                 self.machine().cut(landing);
-                halt(Halt::Cut);
+                return Err(self.halt(Halt::Cut));
             }
-            Some(Fault::KillBefore) => halt(Halt::Killed),
-            Some(Fault::Cancel) => self.cancel(),
-            _ if n >= OPERATIONS_MAX => halt(Halt::Endless),
+            Some(Fault::KillBefore) => return Err(self.halt(Halt::Killed)),
+            Some(Fault::Cancel) if !deed.part().is_some_and(Part::is_turning) => self.cancel(),
+            _ if n >= OPERATIONS_MAX => return Err(self.halt(Halt::Endless)),
             _ => {}
         }
-        let result = {
-            let mut machine = self.machine();
-            let before = machine.unsynced();
-            let result = match machine.refuses(deed, fault) {
-                Some(error) => Err(error),
-                None => {
-                    invariants::before(&mut machine, deed);
-                    let result = act(&mut machine, twist(fault));
-                    invariants::after(&mut machine, deed);
-                    result
-                }
-            };
-            machine.seen(n, deed, before);
-            result
+        let mut machine = self.machine();
+        if machine.gone.is_some() {
+            return Err(gone()); // It was gone while it answered the cancel.
+        }
+        let before = machine.unsynced();
+        let result = match machine.refuses(deed, fault) {
+            Some(error) => Err(error),
+            None => {
+                invariants::before(&mut machine, deed);
+                let result = act(&mut machine, twist(fault));
+                invariants::after(&mut machine, deed);
+                result
+            }
         };
+        machine.seen(n, deed, before);
+        drop(machine);
         match fault {
             Some(Fault::CutAfter(landing)) => {
                 self.machine().cut(landing);
-                halt(Halt::Cut);
+                Err(self.halt(Halt::Cut))
             }
-            Some(Fault::KillAfter) => halt(Halt::Killed),
+            Some(Fault::KillAfter) => Err(self.halt(Halt::Killed)),
             _ => result,
         }
+    }
+
+    fn halt(&self, why: Halt) -> io::Error {
+        self.machine().gone = Some(why);
+        gone()
     }
 
     /// Somebody says cancel while the agent is at work.
     fn cancel(&self) {
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         let Some(driver) = driver else { return };
+        let job = driver.look().state.job.map(|job| job.id);
         let answer = driver.ask(Command::Cancel, None);
         let mut machine = self.machine();
-        machine.cancel = Some(answer.is_ok());
+        if answer.is_ok() {
+            machine.cancelled = job;
+        }
         machine.tell(match answer {
             Ok(_) => "somebody said cancel, and it was taken".to_owned(),
             Err(refusal) => format!("somebody said cancel, and it was refused: {refusal}"),
@@ -146,7 +159,9 @@ impl World {
                 let text = String::from_utf8(text).map_err(io::Error::other)?;
                 Ok((image.temper, text))
             }
-            Holding::Broken(_) | Holding::Nothing => Err(io::Error::other(format!("slot {running} is broken"))),
+            Holding::Broken(_) | Holding::Nothing => {
+                Err(io::Error::other(format!("slot {running} is broken")))
+            }
         }
     }
 }
@@ -154,6 +169,7 @@ impl World {
 fn twist(fault: Option<Fault>) -> Twist {
     match fault {
         Some(Fault::Flip) => Twist::Flip,
+        Some(Fault::FlipEarly) => Twist::FlipEarly,
         Some(Fault::Lose) => Twist::Lose,
         _ => Twist::None,
     }
@@ -164,7 +180,7 @@ impl Device for World {
         let machine = self.machine();
         Now {
             boot_id: machine.boot.id,
-            boottime: machine.clock.saturating_sub(machine.boot.began),
+            boottime: machine.clock.saturating_sub(machine.boot.began) + machine.ghost,
             wall: WALL + machine.clock.as_secs(),
             wall_is_trusted: true,
         }
@@ -243,10 +259,11 @@ impl Device for World {
             Ok(())
         }));
         let mut machine = self.machine();
-        if machine.rebooting {
+        if machine.gone.is_some() {
+            machine.ghost += time + GHOST_TIME;
+        } else if machine.rebooting {
             machine.shut_down();
-            drop(machine);
-            halt(Halt::Rebooted);
+            machine.gone = Some(Halt::Rebooted);
         }
     }
 }
@@ -271,7 +288,10 @@ impl Opened {
     /// The only way to write to a slot is to have taken it.
     fn may_write(&self) -> io::Result<()> {
         if self.part.slot().is_some() && !self.target {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it was opened to be read"));
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it was opened to be read",
+            ));
         }
         Ok(())
     }
@@ -304,7 +324,10 @@ impl Storage for Opened {
         self.may_write()?;
         self.world.op(Deed::SetLen(self.part, len), |machine, _| {
             if !self.part.grows() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a partition's length is fixed"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a partition's length is fixed",
+                ));
             }
             machine.medium_mut(self.part).set_len(len);
             Ok(())
@@ -319,7 +342,9 @@ impl World {
         let machine = self.machine();
         let slot = machine.boot.running;
         match machine.holding(slot) {
-            Holding::Whole(place) if machine.power == crate::machine::Power::On => Some((slot, place)),
+            Holding::Whole(place) if machine.power == crate::machine::Power::On => {
+                Some((slot, place))
+            }
             Holding::Whole(_) | Holding::Broken(_) | Holding::Nothing => None,
         }
     }
