@@ -3,6 +3,30 @@
 //! It holds no state and decides nothing: it asks, shows the answer, and ends with an exit code that means something
 //! ([`Exit`]). Only `verify` works without the service. Nothing here writes anything.
 
+/// Prints a line of the answer. A reader that went away (`upgrade history | head`) is no error and no panic.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
+/// Prints a line for the person, beside the answer.
+macro_rules! complain {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
+/// Draws on the person's terminal, without a new line.
+macro_rules! draw {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($words)*);
+    }};
+}
+
 mod client;
 mod follow;
 mod show;
@@ -34,6 +58,7 @@ pub struct Arguments {
         global = true,
         value_name = "PATH",
         env = "UPGRADE_SOCKET",
+        hide_env_values = true,
         default_value = "/run/upgrade-agent/api.sock"
     )]
     socket: PathBuf,
@@ -42,8 +67,10 @@ pub struct Arguments {
     command: Verb,
 }
 
-const EXITS: &str = "Exit: 0 done  1 failed or rolled back  2 usage  3 refused in this phase  4 not ready\n      \
-                     5 bundle not accepted  6 service unreachable  7 still in progress (detached, rebooting)";
+const EXITS: &str = "\
+Exit: 0 done  1 failed or rolled back  2 usage  3 refused in this phase
+      4 not ready  5 bundle not accepted  6 service unreachable
+      7 still in progress (detached, rebooting)";
 
 /// How the command ended, as an exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +104,7 @@ impl From<Exit> for ExitCode {
 enum Verb {
     /// What runs, what happened last, what is next
     Status(StatusArguments),
-    /// Signature, name and content of a bundle; changes nothing, needs no service
+    /// Check a bundle's signature, name and content; needs no service
     Verify(VerifyArguments),
     /// Is this appliance ready? Changes nothing
     Check {
@@ -150,7 +177,7 @@ struct VerifyArguments {
     /// A directory of trusted keys instead (SPKI PEM files).
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     keys: Option<PathBuf>,
-    /// How many distinct keys must have signed; with --keys.
+    /// How many keys must have signed; with --keys.
     #[arg(long, value_name = "N", default_value = "1", requires = "keys")]
     signatures: std::num::NonZeroU8,
 }
@@ -165,7 +192,7 @@ struct StartArguments {
     /// Do not ask.
     #[arg(long)]
     yes: bool,
-    /// Override a failed check, by its id; may be given several times.
+    /// Override a failed check, by its id; may be repeated.
     #[arg(long, value_name = "ID")]
     force: Vec<String>,
     /// Stay on a sick trial for a person instead of going back.
@@ -228,6 +255,15 @@ impl CommandError {
     }
 }
 
+/// Opens a file that must be a regular one. That is asked before: opening a pipe would wait for somebody to write into it.
+fn open_regular(path: &Path) -> Result<std::fs::File, CommandError> {
+    let unreadable = |source| CommandError::File { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(CommandError::Usage(format!("{} is not a regular file", path.display())));
+    }
+    std::fs::File::open(path).map_err(unreadable)
+}
+
 /// The whole command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -235,7 +271,7 @@ pub fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("error[system]: {e}");
+            complain!("error[system]: {e}");
             return Exit::Failed.into();
         }
     };
@@ -371,7 +407,7 @@ fn ask(plan: &str) -> Result<bool, CommandError> {
     if !std::io::stdin().is_terminal() {
         return Err(CommandError::Usage("there is no terminal to ask on; give --yes".to_owned()));
     }
-    eprint!("{plan}\nContinue? [y/N] ");
+    draw!("{plan}\nContinue? [y/N] ");
     let mut answer = String::new();
     // No answer is a no.
     let read = std::io::stdin().read_line(&mut answer).unwrap_or(0);
@@ -407,7 +443,12 @@ async fn revert(client: &Client, json: bool, yes: bool) -> Result<Exit, CommandE
 async fn discard(client: &Client, json: bool) -> Result<Exit, CommandError> {
     let status = client.get::<Status>("/status").await?;
     let Some(held) = status.held else {
-        return Err(CommandError::Usage("no bundle is held".to_owned()));
+        return Err(CommandError::Problem(Problem {
+            status: 409,
+            code: "no-bundle".to_owned(),
+            detail: "no bundle is held".to_owned(),
+            possible: Vec::new(),
+        }));
     };
     client.delete(&format!("/bundle/{held}")).await?;
     show::done(json, &format!("{held} is let go"));

@@ -162,6 +162,14 @@ impl Config {
             .map_err(|what| ConfigError::Value { path: path.to_owned(), what })?;
         let trust = Trust::load(&home.join(&file.trust.keys), file.trust.vendor_signatures)
             .map_err(ConfigError::Keys)?;
+        let keys = trust.key_ids().count();
+        if usize::from(trust.need().get()) > keys {
+            let what = format!(
+                "trust.vendor_signatures is {}, but there are only {keys} keys: no bundle could be accepted",
+                trust.need()
+            );
+            return Err(ConfigError::Value { path: path.to_owned(), what });
+        }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             hand: hand::Settings {

@@ -313,7 +313,7 @@ impl Driver {
         }
         if let Err(text) = persist(inner, &turned.state) {
             if is_command {
-                return Err(self.take_back(inner, text));
+                return Err(self.take_back(inner, &text));
             }
             tracing::error!(%text, "nothing more is done until the journal can be written");
             inner.stuck = Some(text);
@@ -326,7 +326,7 @@ impl Driver {
     /// A command was refused because the journal could not be written; but a part of that write may be on the disk. The
     /// state as it is takes its place, or nothing is done until it does: what was refused must not happen after a
     /// restart. (Should the appliance die in between, the journal may tell either; the message says so.)
-    fn take_back(&self, inner: &mut Inner, text: String) -> Refusal {
+    fn take_back(&self, inner: &mut Inner, text: &str) -> Refusal {
         let state = inner.state.clone();
         if let Err(text) = persist(inner, &state) {
             tracing::error!(%text, "nothing more is done until the journal can be written");

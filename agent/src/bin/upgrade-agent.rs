@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log that cannot be written must not end the service.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
     let Some(directory) = arguments.directory else {

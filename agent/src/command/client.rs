@@ -142,8 +142,7 @@ impl Client {
         no_auto_cancel: bool,
     ) -> Result<Option<u64>, CommandError> {
         let name = BundleName::of_path(path)?.to_string();
-        let file = std::fs::File::open(path)
-            .map_err(|source| CommandError::File { path: path.to_owned(), source })?;
+        let file = super::open_regular(path)?;
         let socket = self.socket.with_file_name("file.sock");
         let stream = StdUnixStream::connect(&socket)
             .map_err(|source| ClientError::Connect { path: socket.clone(), source })?;

@@ -147,7 +147,7 @@ pub(super) async fn wait(client: &Client, json: bool) -> Result<Exit, CommandErr
             Err(CommandError::Client(_)) => tokio::time::sleep(Duration::from_millis(250)).await,
             Ok(Followed::Detached) => return Ok(Exit::InProgress),
             Ok(Followed::Waits(_)) => {
-                show::status(json, false, &status);
+                show::status(json, false, &client.get::<Status>("/status").await?);
                 return Ok(Exit::InProgress);
             }
             Ok(Followed::Failed(_)) => {

@@ -49,7 +49,7 @@ impl Shown {
     pub(super) fn show(&mut self, status: &Status) {
         match self.quiet {
             Quiet::Silent => {}
-            Quiet::Json => println!("{}", json(status)),
+            Quiet::Json => tell!("{}", json(status)),
             Quiet::Lines => self.line(status),
         }
     }
@@ -73,14 +73,14 @@ impl Shown {
         let new_phase = self.phase != Some(status.phase);
         if self.terminal {
             if new_phase && self.drawn {
-                eprintln!();
+                complain!();
             }
-            eprint!("\r\u{1b}[K{line}");
+            draw!("\r\u{1b}[K{line}");
             self.drawn = true;
         } else {
             let tenth = job.progress.map_or(0, |progress| progress.percent / 10);
             if new_phase || tenth > self.tenth {
-                eprintln!("{line}");
+                complain!("{line}");
             }
             self.tenth = tenth;
         }
@@ -90,7 +90,7 @@ impl Shown {
     /// Leaves the progress line.
     pub(super) fn end(&mut self) {
         if self.drawn {
-            eprintln!();
+            complain!();
             self.drawn = false;
         }
     }
@@ -133,34 +133,34 @@ fn json(value: &impl serde::Serialize) -> String {
 /// One sentence.
 pub(super) fn done(as_json: bool, text: &str) {
     if as_json {
-        println!("{}", serde_json::json!({ "message": text }));
+        tell!("{}", serde_json::json!({ "message": text }));
     } else {
-        println!("{text}");
+        tell!("{text}");
     }
 }
 
 /// An error: what happened, and what to do next.
 pub(super) fn error(as_json: bool, code: &str, text: &str, advice: &str) {
     if as_json {
-        println!(
+        tell!(
             "{}",
             serde_json::json!({ "error": { "code": code, "text": text, "advice": advice } })
         );
         return;
     }
-    eprintln!("error[{code}]: {text}");
+    complain!("error[{code}]: {text}");
     if !advice.is_empty() {
-        eprintln!("  -> {advice}");
+        complain!("  -> {advice}");
     }
 }
 
 /// Sentences.
 pub(super) fn sentences(as_json: bool, all: &[String]) {
     if as_json {
-        println!("{}", json(&all));
+        tell!("{}", json(&all));
     } else {
         for sentence in all {
-            println!("{sentence}");
+            tell!("{sentence}");
         }
     }
 }
@@ -168,23 +168,23 @@ pub(super) fn sentences(as_json: bool, all: &[String]) {
 /// The status, on a line or in detail.
 pub(super) fn status(as_json: bool, detail: bool, status: &Status) {
     if as_json {
-        println!("{}", json(status));
+        tell!("{}", json(status));
         return;
     }
     if !detail {
-        println!("{}", line(status));
+        tell!("{}", line(status));
         for sentence in &status.degraded {
-            println!("degraded: {sentence}");
+            tell!("degraded: {sentence}");
         }
         return;
     }
     for slot in [&status.a, &status.b] {
-        println!("slot {}    {}", slot.slot, slot_words(slot));
+        tell!("slot {}    {}", slot.slot, slot_words(slot));
     }
-    println!("phase     {}", phase_words(status));
+    tell!("phase     {}", phase_words(status));
     if let Some(job) = &status.job {
         let release = |release: &Option<String>| release.clone().unwrap_or_else(|| "?".to_owned());
-        println!(
+        tell!(
             "job       {} {}, {} to {}, slot {}, by {}",
             job.id,
             job.goal,
@@ -194,22 +194,22 @@ pub(super) fn status(as_json: bool, detail: bool, status: &Status) {
             job.by
         );
         if let Some(cause) = &job.cause {
-            println!("cause     {}: {}", cause.code, cause.text);
+            tell!("cause     {}: {}", cause.code, cause.text);
         }
-        println!(
+        tell!(
             "possible  {}",
             if job.possible.is_empty() { "nothing".to_owned() } else { job.possible.join(", ") }
         );
     }
-    println!("bundle    {}", status.held.as_deref().unwrap_or("none"));
+    tell!("bundle    {}", status.held.as_deref().unwrap_or("none"));
     if let Some(last) = &status.last {
-        println!("last      {}", outcome_words(last));
+        tell!("last      {}", outcome_words(last));
     }
     for sentence in &status.degraded {
-        println!("degraded  {sentence}");
+        tell!("degraded  {sentence}");
     }
     if !status.next.is_empty() {
-        println!("next      {}", status.next);
+        tell!("next      {}", status.next);
     }
 }
 
@@ -257,23 +257,23 @@ fn time(at: u64) -> String {
 /// A readiness report.
 pub(super) fn report(as_json: bool, report: &ReportView) {
     if as_json {
-        println!("{}", json(report));
+        tell!("{}", json(report));
         return;
     }
     for row in &report.rows {
-        println!("{}", row_line(row));
+        tell!("{}", row_line(row));
     }
-    println!("{}", verdict(report));
+    tell!("{}", verdict(report));
 }
 
 /// Only what stands in the way, as the answer to a `start`.
 pub(super) fn obstacles(as_json: bool, report: &ReportView) {
     if as_json {
-        println!("{}", json(report));
+        tell!("{}", json(report));
         return;
     }
     for row in report.rows.iter().filter(|row| row.blocks()) {
-        println!("{}", row_line(row));
+        tell!("{}", row_line(row));
     }
     error(
         false,
@@ -314,15 +314,15 @@ fn row_line(row: &Row) -> String {
 /// What has happened, newest last.
 pub(super) fn history(as_json: bool, all: &[OutcomeView]) {
     if as_json {
-        println!("{}", json(&all));
+        tell!("{}", json(&all));
         return;
     }
     if all.is_empty() {
-        println!("nothing was upgraded yet");
+        tell!("nothing was upgraded yet");
     }
     for outcome in all {
         let to = outcome.to.as_deref().unwrap_or("?");
-        println!(
+        tell!(
             "{:>4}  {}  {:<8} {:<12} {}",
             outcome.id,
             time(outcome.at),
@@ -331,7 +331,7 @@ pub(super) fn history(as_json: bool, all: &[OutcomeView]) {
             outcome.outcome
         );
         if let Some(cause) = &outcome.cause {
-            println!("      {}", cause.text);
+            tell!("      {}", cause.text);
         }
     }
 }
@@ -346,12 +346,12 @@ pub(super) fn ended(as_json: bool, ended: &OutcomeView) -> Exit {
         _ => Exit::Failed,
     };
     if as_json {
-        println!("{}", json(ended));
+        tell!("{}", json(ended));
     } else if let Some(cause) = &ended.cause {
         error(false, &cause.code, &format!("{}: {}", ended.outcome, cause.text), &cause.advice);
     } else {
         let to = ended.to.as_ref().map_or_else(String::new, |to| format!(" {to}"));
-        println!("{}{to}: {}", ended.goal, ended.outcome);
+        tell!("{}{to}: {}", ended.goal, ended.outcome);
     }
     exit
 }
@@ -359,18 +359,18 @@ pub(super) fn ended(as_json: bool, ended: &OutcomeView) -> Exit {
 /// What became of a cancel.
 pub(super) fn cancelled(as_json: bool, ended: &OutcomeView, target: Option<Slot>, after: &Status) {
     if as_json {
-        println!("{}", json(ended));
+        tell!("{}", json(ended));
         return;
     }
     let Some(target) = target else {
-        println!("{}", ended.outcome);
+        tell!("{}", ended.outcome);
         return;
     };
     let (slot, home) = match target {
         Slot::A => (&after.a, &after.b),
         Slot::B => (&after.b, &after.a),
     };
-    println!("cancelled; slot {} is {}, {} was not touched", slot.slot, slot.standing, home.slot);
+    tell!("cancelled; slot {} is {}, {} was not touched", slot.slot, slot.standing, home.slot);
 }
 
 /// What `start` is about to do.

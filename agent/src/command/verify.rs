@@ -17,8 +17,7 @@ pub(super) fn verify(
     signatures: NonZeroU8,
 ) -> Result<Exit, CommandError> {
     let name = BundleName::of_path(path)?;
-    let file = std::fs::File::open(path)
-        .map_err(|source| CommandError::File { path: path.to_owned(), source })?;
+    let file = super::open_regular(path)?;
     let trust = match keys {
         Some(directory) => Trust::load(directory, signatures)?,
         None => Config::trust(config)?,
@@ -32,25 +31,25 @@ pub(super) fn verify(
         let percent = seen.saturating_mul(100) / raw_size.max(1);
         if terminal && percent / 10 != tenth {
             tenth = percent / 10;
-            eprint!("\r\u{1b}[Kverifying {percent:>3} %");
+            draw!("\r\u{1b}[Kverifying {percent:>3} %");
         }
     });
     if terminal {
-        eprint!("\r\u{1b}[K");
+        draw!("\r\u{1b}[K");
     }
     content?;
     if json {
         let shown = serde_json::json!({
             "name": name.to_string(), "signers": signers, "manifest": manifest.document(),
         });
-        println!("{shown}");
+        tell!("{shown}");
         return Ok(Exit::Done);
     }
-    println!("{name}: good");
-    println!("  release {} for {}", manifest.release(), manifest.platform());
-    println!("  image   {raw_size} bytes, SHA-256 {}", manifest.image().raw_sha256);
+    tell!("{name}: good");
+    tell!("  release {} for {}", manifest.release(), manifest.platform());
+    tell!("  image   {raw_size} bytes, SHA-256 {}", manifest.image().raw_sha256);
     for signer in signers {
-        println!("  signed  by {signer}");
+        tell!("  signed  by {signer}");
     }
     Ok(Exit::Done)
 }

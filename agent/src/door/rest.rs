@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -182,8 +183,35 @@ fn parse<T: for<'de> Deserialize<'de> + Default>(body: &Bytes) -> Result<T, Prob
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body)
+    // A list would do for a struct of defaults, so an object is asked for.
+    let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body);
+    object
+        .and_then(|object| serde_json::from_value(object.into()))
         .map_err(|e| problem(400, "body", format!("the body is not what this resource takes: {e}")))
+}
+
+/// A command's body, at most [`MAX_BODY`] bytes of it; what the framework says of a larger one becomes a problem too.
+struct Small(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Small {
+    type Rejection = Problem;
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|refused| match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => problem(
+                413,
+                "too-long",
+                format!("the body of a command has at most {MAX_BODY} bytes"),
+            ),
+            _ => problem(400, "body", "the body could not be read"),
+        })
+    }
+}
+
+/// A number in a path.
+fn number(text: Result<Path<String>, PathRejection>) -> Result<u64, Problem> {
+    let text = text.map(|Path(text)| text).unwrap_or_default();
+    text.parse().map_err(|_| problem(404, "no-such-number", "a number like 12 is expected here"))
 }
 
 #[derive(Deserialize)]
@@ -259,7 +287,7 @@ impl Options {
 async fn check(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
-    body: Bytes,
+    Small(body): Small,
 ) -> Result<impl IntoResponse, Problem> {
     let options: Options = parse(&body)?;
     ask(&door, Command::Start(request(&door, Goal::Check, &options, caller)?)).await
@@ -268,7 +296,7 @@ async fn check(
 async fn start(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
-    body: Bytes,
+    Small(body): Small,
 ) -> Result<impl IntoResponse, Problem> {
     let options: Options = parse(&body)?;
     let goal = if options.stage_only { Goal::Stage } else { Goal::Upgrade };
@@ -327,7 +355,10 @@ struct Forgive {
     digest: bundle_format::Digest,
 }
 
-async fn forgive(State(door): State<Door>, body: Bytes) -> Result<impl IntoResponse, Problem> {
+async fn forgive(
+    State(door): State<Door>,
+    Small(body): Small,
+) -> Result<impl IntoResponse, Problem> {
     let forgive: Forgive = serde_json::from_slice(&body).map_err(|e| {
         problem(400, "body", format!("the body must be {{\"digest\": \"<64 hex digits>\"}}: {e}"))
     })?;
@@ -336,8 +367,9 @@ async fn forgive(State(door): State<Door>, body: Bytes) -> Result<impl IntoRespo
 
 async fn discard(
     State(door): State<Door>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, Problem> {
+    let name = name.map(|Path(name)| name).unwrap_or_default();
     let held = blocking(&door, Driver::look).await?.state.held;
     if held.is_none_or(|held| held.name != name) {
         return Err(problem(404, "no-bundle", format!("no bundle of the name {name} is held")));
@@ -352,8 +384,9 @@ async fn history(State(door): State<Door>) -> Result<Json<Vec<OutcomeView>>, Pro
 
 async fn one_of_history(
     State(door): State<Door>,
-    Path(id): Path<u64>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<OutcomeView>, Problem> {
+    let id = number(id)?;
     let all = blocking(&door, Driver::history).await?;
     let found = all.into_iter().find(|outcome| outcome.id == id);
     found.map(|outcome| Json(OutcomeView::from(&outcome))).ok_or_else(|| no_number(id))
@@ -377,8 +410,9 @@ async fn explain_now(State(door): State<Door>) -> Result<Json<Vec<String>>, Prob
 
 async fn explain_one(
     State(door): State<Door>,
-    Path(id): Path<u64>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Vec<String>>, Problem> {
+    let id = number(id)?;
     let (state, all) = blocking(&door, |driver| (driver.look().state, driver.history())).await?;
     if state.job.as_ref().is_some_and(|job| job.id == id) {
         return Ok(Json(explain::state(&state)));
@@ -431,7 +465,11 @@ async fn bring(
     let view = OutcomeView::from(&errand);
     match &view.cause {
         None => Ok((StatusCode::CREATED, Json(view))),
-        Some(cause) => Err(problem(422, &cause.code, format!("{}; {}", cause.text, cause.advice))),
+        Some(cause) => Err(problem(
+            if cause.code == "no-space" { 507 } else { 422 },
+            &cause.code,
+            format!("{}; {}", cause.text, cause.advice),
+        )),
     }
 }
 

@@ -1,6 +1,5 @@
 //! A program that a person runs: the command `upgrade`, or another tool, with its time limit and its words.
 
-
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,10 +34,10 @@ impl Running {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
-    /// Waits until it said something on its standard error.
+    /// Waits until it said this.
     pub(crate) fn wait_for(&mut self, words: &str) {
         let began = Instant::now();
-        while !text(&mut self.err).contains(words) {
+        while !text(&self.out).contains(words) && !text(&self.err).contains(words) {
             assert!(began.elapsed() < PATIENCE, "{} never said {words:?}", self.shown);
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -52,7 +51,7 @@ impl Running {
                 break status;
             }
             if began.elapsed() > PATIENCE {
-                let (out, err) = (text(&mut self.out), text(&mut self.err));
+                let (out, err) = (text(&self.out), text(&self.err));
                 panic!("{} does not end; it said:\n{out}{err}", self.shown);
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -60,8 +59,8 @@ impl Running {
         Said {
             shown: self.shown.clone(),
             code: status.code(),
-            out: text(&mut self.out),
-            err: text(&mut self.err),
+            out: text(&self.out),
+            err: text(&self.err),
         }
     }
 }
@@ -73,8 +72,24 @@ impl Drop for Running {
     }
 }
 
+/// A child that is killed when it is dropped.
+pub(crate) struct Ended(Child);
+
+impl Ended {
+    pub(crate) fn with(child: Child) -> Self {
+        Self(child)
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// What the file holds. The child shares its offset, so it is read by position.
-fn text(file: &mut std::fs::File) -> String {
+fn text(file: &std::fs::File) -> String {
     use std::os::unix::fs::FileExt;
     let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();
@@ -102,14 +117,20 @@ impl Said {
     /// It said this somewhere.
     #[track_caller]
     pub(crate) fn says(self, words: &str) -> Self {
-        assert!(self.out.contains(words) || self.err.contains(words), "not said: {words:?} by {self}");
+        assert!(
+            self.out.contains(words) || self.err.contains(words),
+            "not said: {words:?} by {self}"
+        );
         self
     }
 
     /// It did not say this anywhere.
     #[track_caller]
     pub(crate) fn says_not(self, words: &str) -> Self {
-        assert!(!self.out.contains(words) && !self.err.contains(words), "said: {words:?} by {self}");
+        assert!(
+            !self.out.contains(words) && !self.err.contains(words),
+            "said: {words:?} by {self}"
+        );
         self
     }
 

@@ -15,7 +15,9 @@
 
 mod client;
 mod maker;
+mod plan;
 mod power;
+mod reply;
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -25,79 +27,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bootloader_hooks::{BootState, Copies, Copy, Other, Slot};
+use bootloader_hooks::{BootState, Copies, Copy, Slot};
 use bundle_format::Digest;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use upgrade_agent::door::view::{OutcomeView, Status};
 
-pub(crate) use client::{Running, Said};
-pub(crate) use maker::{MIB, Maker, image};
+pub(crate) use client::{Ended, Running, Said};
+pub(crate) use maker::{MIB, Maker, image, noise};
+pub(crate) use plan::{Plan, impatient, slow_writing};
+use plan::{SELFTEST, configuration};
 use power::Power;
+pub(crate) use reply::Reply;
 
 /// How long anything may take that should happen by itself: a loaded machine is slow, a wrong one never gets there.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The release that runs in slot A at first.
 pub(crate) const FIRST: &str = "1.0.0-1";
-
-/// What differs from one appliance to the other.
-pub(crate) struct Plan {
-    /// The probes, as in `agent.toml`.
-    pub(crate) commands: &'static str,
-    pub(crate) answer_within: &'static str,
-    pub(crate) soak: &'static str,
-    /// A sick trial lasts so long; a well one ends with its soak.
-    pub(crate) deadline: &'static str,
-    pub(crate) confirm_within: Option<&'static str>,
-    pub(crate) max_rate: Option<&'static str>,
-    pub(crate) platform: &'static str,
-    /// Length of slot B in bytes.
-    pub(crate) slot_b: u64,
-    /// What slot B holds at first, as the boot state says it.
-    pub(crate) other: Other,
-    /// The data partition is a file system of its own with so many MiB.
-    pub(crate) data_mib: Option<u32>,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            commands: r#"[["./selftest"]]"#,
-            answer_within: "5s",
-            soak: "200ms",
-            deadline: "25s",
-            confirm_within: None,
-            max_rate: None,
-            platform: "Test_Box",
-            slot_b: 4 * MIB,
-            other: Other::GivenUp,
-            data_mib: None,
-        }
-    }
-}
-
-/// A trial that is judged sick soon.
-pub(crate) fn impatient() -> Plan {
-    Plan { answer_within: "1s", deadline: "1500ms", ..Plan::default() }
-}
-
-/// A staging that takes two seconds, so that something can happen to it meanwhile.
-pub(crate) fn slow_writing() -> Plan {
-    Plan { max_rate: Some("2MB"), ..Plan::default() }
-}
-
-/// The probe: health comes out of the running slot's own bytes.
-const SELFTEST: &str = r#"#!/bin/sh
-health=$(debugfs -R 'cat /usr/lib/box/health' "$UPGRADE_SLOT_IMAGE" 2>/dev/null)
-case $health in
-    well) exit 0 ;;
-    hangs) sleep 600 ;;
-    floods) yes "all is burning" ;;
-    *) echo "dataplane says: $health"; exit 1 ;;
-esac
-"#;
 
 /// An appliance.
 pub(crate) struct Appliance {
@@ -187,9 +135,44 @@ impl Appliance {
         Pid::from_raw(text.trim().parse().unwrap_or(0))
     }
 
+    /// A file of the data partition, as the service sees it: it may have a mount namespace of its own.
+    pub(crate) fn in_data(&self, name: &str) -> PathBuf {
+        let file = self.path("data").join(name);
+        match self.plan.data_mib {
+            None => file,
+            Some(_) => PathBuf::from(format!("/proc/{}/root{}", self.service(), file.display())),
+        }
+    }
+
+    /// Stops the firmware script, so that the appliance stays off after its next reboot.
+    pub(crate) fn hold_the_firmware(&self) -> Pid {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.service())).unwrap();
+        let parent = stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap();
+        let firmware = Pid::from_raw(parent.parse().unwrap());
+        kill(firmware, Signal::SIGSTOP).unwrap();
+        firmware
+    }
+
+    /// Waits until the service asked for its reboot and ended, while the firmware is held.
+    pub(crate) fn wait_for_the_reboot(&self) {
+        let began = Instant::now();
+        while self.look().is_some() {
+            self.still_waiting(began, "the service ends");
+        }
+    }
+
     /// A shell script that runs once, just before the service is next started: what happened to the disk meanwhile.
     pub(crate) fn before_the_next_start(&self, script: &str) {
         make(&self.path("before"), script.as_bytes());
+    }
+
+    /// The service alone, in front, as if the firmware had booted slot A; not started yet.
+    pub(crate) fn service_alone(&self) -> Command {
+        let boot = "boot_id=0f5c6a1e-8d0b-4b1e-9c55-1f3a2b7c9d10\ncmdline=ro upgrade.slot=A upgrade.trial=0\n";
+        make(&self.path("boot"), boot.as_bytes());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_upgrade-agent"));
+        command.arg("--directory").arg(self.root()).current_dir("/");
+        command
     }
 
     /// Waits for a line in the log of firmware and service.
@@ -229,6 +212,8 @@ impl Appliance {
             if let Some(status) = self.look().filter(|status| wanted(status)) {
                 return status;
             }
+            let ended = self.log().contains("firmware: the service ended with");
+            assert!(!ended, "{what}: the service ended");
             self.still_waiting(began, what);
         }
     }
@@ -307,6 +292,22 @@ impl Appliance {
         self.upgrade(&Self::start_of(bundle)).exits(7)
     }
 
+    /// `curl` on the service's socket: the answer's status, content type and body.
+    pub(crate) fn curl(&self, path: &str, arguments: &[&str]) -> Reply {
+        let out = self.curl_in_background(path, arguments).finish().exits(0).out;
+        let (body, end) = out.rsplit_once('\n').expect("curl writes a last line");
+        let (status, kind) = end.split_once(' ').unwrap();
+        Reply { status: status.parse().unwrap(), kind: kind.to_owned(), body: body.to_owned() }
+    }
+
+    pub(crate) fn curl_in_background(&self, path: &str, arguments: &[&str]) -> Running {
+        let mut command = Command::new(tool("curl", "curl"));
+        command.arg("--unix-socket").arg(self.path("run/api.sock"));
+        command.args(["--silent", "--no-buffer", "--write-out", "\n%{http_code} %{content_type}"]);
+        command.args(arguments).arg(format!("http://box/api/v1{path}")).current_dir("/");
+        Running::begin(command)
+    }
+
     /// Waits for the end of what is going on.
     pub(crate) fn wait(&self) -> Said {
         self.upgrade(&["status", "--wait"])
@@ -345,6 +346,11 @@ impl Appliance {
         self.untouched = vec![(slot, digest_of(&self.slot(slot)))];
     }
 
+    /// This test changes the running slot itself.
+    pub(crate) fn let_the_first_slot_change(&mut self) {
+        self.untouched.clear();
+    }
+
     /// Asserts that the guarded slot is what it was.
     pub(crate) fn check_untouched(&self) {
         for (slot, digest) in &self.untouched {
@@ -366,24 +372,6 @@ impl Drop for Appliance {
             self.check_untouched();
         }
     }
-}
-
-fn configuration(plan: &Plan) -> String {
-    let mut text = format!(
-        "[appliance]\nplatform = \"{}\"\nmodel_file = \"model\"\n[trust]\nkeys = \"keys\"\nvendor_signatures = 1\n",
-        plan.platform
-    );
-    if let Some(rate) = plan.max_rate {
-        text += &format!("[staging]\nmax_rate = \"{rate}\"\n");
-    }
-    text += &format!(
-        "[trial]\ncommands = {}\nanswer_within = \"{}\"\nevery = \"50ms\"\nsoak = \"{}\"\ndeadline = \"{}\"\n",
-        plan.commands, plan.answer_within, plan.soak, plan.deadline
-    );
-    if let Some(within) = plan.confirm_within {
-        text += &format!("confirm_within = \"{within}\"\n");
-    }
-    text
 }
 
 /// SHA-256 of a file.

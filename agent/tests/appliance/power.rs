@@ -82,7 +82,8 @@ fn end_all_below(root: &Path) {
             return;
         }
         for pid in there {
-            drop(kill(pid, Signal::SIGKILL));
+            // It may have ended by itself meanwhile.
+            let _ = kill(pid, Signal::SIGKILL);
         }
         if began.elapsed() > PATIENCE {
             eprintln!("something still works in {}", root.display());

@@ -7,8 +7,33 @@
     clippy::disallowed_methods,
     reason = "these tests play the world: they start programs, wait, look at the clock and make files"
 )]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 #[path = "../appliance/mod.rs"]
 mod appliance;
 
 mod upgrading;
+
+mod cuts;
+
+mod clients;
+
+mod trials;
+
+mod readiness;
+
+mod refusals;
+
+mod full_disk;
+
+mod journal;
+
+mod rest;
+
+mod handing;
+
+mod answers;
+
+mod starting;
+
+mod memory;

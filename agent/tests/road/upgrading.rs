@@ -26,7 +26,8 @@ fn an_upgrade_succeeds_and_is_confirmed_and_the_next_one_goes_back_into_the_firs
     assert_eq!(digest_of(&appliance.slot(Slot::A)), digest_of(&appliance.path("1.2.0-3.img")));
 
     let history: Vec<OutcomeView> = appliance.upgrade(&["--json", "history"]).exits(0).json();
-    let story = |o: &OutcomeView| (o.from.clone().unwrap(), o.to.clone().unwrap(), o.outcome.clone());
+    let story =
+        |o: &OutcomeView| (o.from.clone().unwrap(), o.to.clone().unwrap(), o.outcome.clone());
     let told: Vec<_> = history.iter().map(story).collect();
     let row = |from: &str, to: &str| (from.to_owned(), to.to_owned(), "succeeded".to_owned());
     assert_eq!(told, [row(FIRST, "1.1.0-2"), row("1.1.0-2", "1.2.0-3")]);
@@ -42,7 +43,12 @@ fn a_sick_image_goes_back_with_its_reason_and_is_refused_until_it_is_forgiven() 
     let sick = appliance.bundle("1.1.0-2", "engine does not start");
     appliance.start(&sick);
     let reason = "probe selftest failed: exit status: 1: dataplane says: engine does not start";
-    appliance.wait().exits(1).says("A 1.0.0-1 running, confirmed").says("B 1.1.0-2 given-up").says(reason);
+    appliance
+        .wait()
+        .exits(1)
+        .says("A 1.0.0-1 running, confirmed")
+        .says("B 1.1.0-2 given-up")
+        .says(reason);
     let last = appliance.last();
     assert_eq!((last.outcome.as_str(), last.cause.unwrap().code.as_str()), ("rolled-back", "sick"));
     let digest = last.digest.unwrap();
@@ -52,15 +58,19 @@ fn a_sick_image_goes_back_with_its_reason_and_is_refused_until_it_is_forgiven() 
     // Refused as it is, signed again, and as another build: the raw image is what is remembered.
     refused_for_its_image(&appliance, &Appliance::start_of(&sick));
     let raw = appliance.path("1.1.0-2.img");
-    let notes = appliance.maker.bundle(&appliance.path("bundles"), "1.1.0-2", &raw, |description| {
-        description.notes = "signed again".to_owned();
-    });
+    let notes =
+        appliance.maker.bundle(&appliance.path("bundles"), "1.1.0-2", &raw, |description| {
+            description.notes = "signed again".to_owned();
+        });
     refused_for_its_image(&appliance, &Appliance::start_of(&notes));
     let rebuilt = appliance.maker.bundle(&appliance.path("bundles"), "1.1.0-3", &raw, |_| {});
     refused_for_its_image(&appliance, &Appliance::start_of(&rebuilt));
     let forced = [&Appliance::start_of(&sick)[..], &["--force", "image"]].concat();
     refused_for_its_image(&appliance, &forced);
-    assert_eq!(appliance.boot_state(), Some(BootState { confirmed: Slot::A, other: Other::GivenUp }));
+    assert_eq!(
+        appliance.boot_state(),
+        Some(BootState { confirmed: Slot::A, other: Other::GivenUp })
+    );
 
     appliance.upgrade(&["forgive", "0123"]).exits(2);
     appliance.upgrade(&["forgive", &digest]).exits(0).says("forgiven");
@@ -81,23 +91,40 @@ fn what_is_only_staged_waits_for_activate() {
     let appliance = Appliance::on(Plan::default());
     let bundle = appliance.bundle("1.1.0-2", "well");
     let only = [&Appliance::start_of(&bundle)[..], &["--stage-only"]].concat();
-    appliance.upgrade(&only).exits(0).says("staged; next: upgrade activate");
-    appliance.upgrade(&["status"]).exits(0).says("B 1.1.0-2 staged | staged").says("next: upgrade activate");
-    assert_eq!(appliance.boot_state().unwrap().other, Other::GivenUp, "what is staged is not bootable yet");
+    appliance.upgrade(&only).exits(0).says("it waits; next: upgrade activate");
+    appliance
+        .upgrade(&["status"])
+        .exits(0)
+        .says("B 1.1.0-2 staged | staged")
+        .says("next: upgrade activate");
+    assert_eq!(
+        appliance.boot_state().unwrap().other,
+        Other::GivenUp,
+        "what is staged is not bootable yet"
+    );
     appliance.upgrade(&Appliance::start_of(&bundle)).exits(3).says("cannot start while staged");
     appliance.upgrade(&["activate"]).exits(7).says("rebooting into B on trial");
     appliance.wait().exits(0).says("B 1.1.0-2 running, confirmed");
-    appliance.upgrade(&["activate"]).exits(3).says("cannot activate while idle; possible when staged");
+    appliance
+        .upgrade(&["activate"])
+        .exits(3)
+        .says("cannot activate while idle; possible when staged");
 }
 
 #[test]
 fn a_revert_is_a_trial_of_the_previous_system() {
     let mut appliance = Appliance::on(Plan::default());
     let bundle = appliance.bundle("1.1.0-2", "well");
-    appliance.upgrade(&["revert", "--yes"]).exits(3).says("what slot B holds is not known");
+    appliance
+        .upgrade(&["revert", "--yes"])
+        .exits(3)
+        .says("slot B holds no system that this agent wrote");
     appliance.upgrade_to(&bundle);
     // Slot A was written by the factory, not by us: nobody knows its digest.
-    appliance.upgrade(&["revert", "--yes"]).exits(3).says("what slot A holds is not known");
+    appliance
+        .upgrade(&["revert", "--yes"])
+        .exits(3)
+        .says("slot A holds no system that this agent wrote");
     appliance.guard_the_running_slot();
     appliance.upgrade_to(&appliance.bundle("1.2.0-3", "well"));
     appliance.upgrade(&["revert", "--yes"]).exits(7).says("rebooting into B on trial");

@@ -188,8 +188,7 @@ pub(super) fn space(facts: &Facts) -> Row {
 }
 
 pub(super) fn clock(facts: &Facts) -> Row {
-    let advice =
-        "start the time service (chrony, systemd-timesyncd) and wait until it is synchronised";
+    let advice = "start chrony or systemd-timesyncd, and wait until it is synchronised";
     forceable(match &facts.clock {
         Ok(clock) if clock.synchronised && clock.max_error_us <= MAX_CLOCK_ERROR_US => pass(
             CheckId::Clock,
