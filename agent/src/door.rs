@@ -1,7 +1,7 @@
 //! The doors: how people and programs come in.
 //!
 //! Two sockets in the service's run directory: `api.sock` speaks REST ([`rest`]), `file.sock` takes an open file
-//! ([`file`]), so that root never opens a path for somebody else and a client may go once it handed the file over.
+//! ([`mod@file`]), so that root never opens a path for somebody else and a client may go once it handed the file over.
 //! [`view`] is what all doors show; it is a type of its own, because the journal's form belongs to the agent alone.
 //!
 //! Invariants: a door never decides; it asks the driver and shows its answer. A slow, huge or vanished client costs a

@@ -16,11 +16,6 @@ fn a_probe_that_hangs_floods_or_cannot_be_started_is_sick_with_that_reason() {
             "well",
             "probe nothing-there failed: it cannot be started: No such file",
         ),
-        (
-            Plan { commands: r#"[["./model"]]"#, ..impatient() },
-            "well",
-            "probe model failed: it cannot be started: Permission denied",
-        ),
     ] {
         let appliance = Appliance::on(Plan { answer_within: "400ms", ..plan });
         appliance.start(&appliance.bundle("1.1.0-2", health));

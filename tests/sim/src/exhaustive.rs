@@ -176,7 +176,7 @@ pub fn run(scenarios: &[&'static Scenario], options: Options, change: fn(&mut Ma
                     let nth = next.fetch_add(1, Ordering::SeqCst);
                     let Some(point) = points.get(nth) else { return };
                     match options.nested {
-                        _ if nth % options.every != 0 => {}
+                        _ if !nth.is_multiple_of(options.every) => {}
                         None => add(point.clone(), point.run(change)),
                         Some(every) => nest(point, every, change, &add),
                     }

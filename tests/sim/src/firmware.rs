@@ -62,9 +62,8 @@ impl World {
         let state = copies.state();
         let armed = state.is_some_and(|state| state.other == Other::Armed);
         let spend = match flaw {
-            Flaw::NeverSpends => Spend::Durable,
             Flaw::None if armed => self.spend(&copies),
-            Flaw::None => Spend::Durable,
+            Flaw::NeverSpends | Flaw::None => Spend::Durable,
         };
         choose(state, spend)
     }

@@ -175,8 +175,7 @@ fn some_slot_always_boots(machine: &Machine, state: Option<BootState>) -> Verdic
     let first = state.map_or(Slot::A, |state| state.confirmed);
     let second = state.is_none_or(|state| state.other != Other::GivenUp).then_some(!first);
     // Without a boot state nothing tells a bad image from a good one; then it is enough that one is whole.
-    let good =
-        |place| state.is_none() || machine.images.at(place).temper == Temper::Good;
+    let good = |place| state.is_none() || machine.images.at(place).temper == Temper::Good;
     for (nth, way) in ["if nothing unsynced lands", "if everything lands"].into_iter().enumerate() {
         let holds = holdings(machine, first)[nth];
         let last = second.map(|slot| holdings(machine, slot)[nth]);
@@ -184,7 +183,7 @@ fn some_slot_always_boots(machine: &Machine, state: Option<BootState>) -> Verdic
             (Holding::Whole(place), _) | (Holding::Nothing, Some(Holding::Whole(place))) => {
                 good(place)
             }
-            (Holding::Broken(_), _) | (Holding::Nothing, _) => false,
+            (Holding::Broken(_) | Holding::Nothing, _) => false,
         };
         if !boots {
             return Err(format!(

@@ -82,6 +82,7 @@ pub enum Flaw {
 
 /// The appliance's inside.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the world")]
 pub struct Machine {
     media: Vec<Medium>,
     /// The systems there are.
@@ -234,8 +235,7 @@ impl Machine {
         self.log.push(Line::Did(n, deed, fault));
         if fault == Some(Fault::IoFromHere) {
             self.failing = deed.part();
-            self.journal_fails |=
-                matches!(self.failing, Some(Part::JournalOne | Part::JournalTwo));
+            self.journal_fails |= matches!(self.failing, Some(Part::JournalOne | Part::JournalTwo));
         }
         Some((n, fault))
     }

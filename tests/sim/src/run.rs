@@ -162,7 +162,7 @@ impl Appliance {
             }
             // The service manager starts it again.
             Some(Err(error)) => {
-                self.world.machine().tell(format!("the agent does not start: {error}"))
+                self.world.machine().tell(format!("the agent does not start: {error}"));
             }
             None => {}
         }
@@ -283,7 +283,11 @@ impl Appliance {
         };
         let is_go = matches!(
             wish,
-            Wish::File(Goal::Upgrade, ..) | Wish::Spool(Goal::Upgrade) | Wish::Retry | Wish::Activate | Wish::Revert
+            Wish::File(Goal::Upgrade, ..)
+                | Wish::Spool(Goal::Upgrade)
+                | Wish::Retry
+                | Wish::Activate
+                | Wish::Revert
         );
         if let Wish::Forgive(place) = wish {
             self.condemned.remove(&images.at(place).digest);

@@ -164,7 +164,7 @@ impl Scenario {
         let mut appliance = Appliance::new(machine, self.confirm_within);
         let mut report = Report::default();
         if self.play(&mut appliance, &mut report) {
-            self.aftermath(&mut appliance, &mut report);
+            self.aftermath(&mut appliance, faults, &mut report);
         }
         if faults == 1 && report.forgiven > 0 {
             let found = format!("it had to be forgiven {} times", report.forgiven);
@@ -196,7 +196,7 @@ impl Scenario {
         alive
     }
 
-    fn aftermath(&self, appliance: &mut Appliance, report: &mut Report) {
+    fn aftermath(&self, appliance: &mut Appliance, faults: usize, report: &mut Report) {
         let mut machine = appliance.world.machine();
         machine.tell("--- the faults are over ---");
         machine.plan.clear();
@@ -209,7 +209,7 @@ impl Scenario {
         if !appliance.rest() {
             return;
         }
-        self.judge_cancel(appliance);
+        self.judge_cancel(appliance, faults);
         if let Some(bad) = self.bad {
             a_condemned_image_is_refused(appliance, bad);
         }
@@ -217,7 +217,7 @@ impl Scenario {
     }
 
     /// A cancel that was taken ends on the slot from which the job started, and is called so.
-    fn judge_cancel(&self, appliance: &Appliance) {
+    fn judge_cancel(&self, appliance: &Appliance, faults: usize) {
         let Some(id) = appliance.world.machine().cancelled else { return };
         let Some(state) = appliance.look().map(|look| look.state) else { return };
         let outcomes = [state.last.as_ref(), state.errand.as_ref()];
@@ -231,7 +231,12 @@ impl Scenario {
         let told = ended.or_else(|| {
             appliance.history().iter().find(|(job, _)| *job == id).map(|(_, ended)| *ended)
         });
-        if told != Some(Ended::Cancelled) || state.running != home {
+        // A second fault on the way back may keep a person from calling it cancelled, but not bring the new slot.
+        let right = match faults {
+            1 => told == Some(Ended::Cancelled),
+            _ => told != Some(Ended::Succeeded),
+        };
+        if !right || state.running != home {
             let found = format!("job {id} ended as {told:?}, slot {} runs", state.running);
             let mut machine = appliance.world.machine();
             machine.violated("a_cancel_that_was_taken_ends_on_the_old_slot", found);
@@ -285,6 +290,7 @@ pub(crate) fn reach(appliance: &mut Appliance, aim: Aim, report: &mut Report) {
 }
 
 /// What a person asks for next; none: all is as it should be.
+#[expect(clippy::match_same_arms, reason = "each row is a person's decision of its own")]
 fn next(appliance: &mut Appliance, aim: Aim, report: &mut Report) -> Option<Wish> {
     let state = appliance.look()?.state;
     let (Aim::Upgrade(place) | Aim::Revert(place)) = aim;
@@ -301,8 +307,7 @@ fn next(appliance: &mut Appliance, aim: Aim, report: &mut Report) -> Option<Wish
         .as_ref()
         .and_then(|job| job.image.as_ref())
         .is_some_and(|image| image.digest == digest);
-    let must_go_back =
-        state.job.as_ref().is_some_and(|job| job.trial.is_some() || job.armed);
+    let must_go_back = state.job.as_ref().is_some_and(|job| job.trial.is_some() || job.armed);
     let wish = match state.phase {
         Phase::Failed if must_go_back || matches!(aim, Aim::Revert(_)) => Wish::Cancel,
         Phase::Failed => again,

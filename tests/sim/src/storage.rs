@@ -310,7 +310,7 @@ impl Medium {
             let landed = landing.mask >> n.min(63) & 1 == 1;
             match (change, torn) {
                 (Change::Write { offset, bytes }, Some(tear)) => {
-                    tear_in(&mut left, offset, &bytes, tear)
+                    tear_in(&mut left, offset, &bytes, tear);
                 }
                 (Change::Write { offset, bytes }, None) if landed => left.write(offset, &bytes),
                 (Change::SetLen(len), Some(Tear::Head)) => left.set_len(len),

@@ -105,14 +105,13 @@ impl World {
             return Err(gone()); // It was gone while it answered the cancel.
         }
         let before = machine.unsynced();
-        let result = match machine.refuses(deed, fault) {
-            Some(error) => Err(error),
-            None => {
-                invariants::before(&mut machine, deed);
-                let result = act(&mut machine, twist(fault));
-                invariants::after(&mut machine, deed);
-                result
-            }
+        let result = if let Some(error) = machine.refuses(deed, fault) {
+            Err(error)
+        } else {
+            invariants::before(&mut machine, deed);
+            let result = act(&mut machine, twist(fault));
+            invariants::after(&mut machine, deed);
+            result
         };
         machine.seen(n, deed, before);
         drop(machine);

@@ -11,7 +11,8 @@ use sim::scenario::Scenario;
 use sim::storage::Lie;
 
 fn sweep(scenario: &str, change: fn(&mut Machine)) -> (Summary, BTreeSet<&'static str>) {
-    let scenarios: Vec<&Scenario> = Scenario::all().iter().filter(|known| known.name == scenario).collect();
+    let scenarios: Vec<&Scenario> =
+        Scenario::all().iter().filter(|known| known.name == scenario).collect();
     let summary = exhaustive::run(&scenarios, Options { jobs: 2, every: 1, nested: None }, change);
     let found = summary.failures.iter().flat_map(|failure| &failure.report.violations);
     let sentences = found.map(|violation| violation.invariant).collect();

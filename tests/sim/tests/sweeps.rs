@@ -48,7 +48,9 @@ fn a_seed_replays_exactly() {
 #[test]
 fn a_point_replays_exactly() {
     let scenario = Scenario::all().first().expect("there are scenarios");
-    let log = |_| scenario.run(Vec::new(), as_it_is).log.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let log = |_| {
+        scenario.run(Vec::new(), as_it_is).log.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     let [first, second] = [1, 2].map(log);
     assert_eq!(first, second);
 }
