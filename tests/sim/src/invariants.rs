@@ -1,8 +1,8 @@
 //! What must never be, as functions named as sentences.
 //!
-//! [`before`] looks at an operation that is about to be done, [`after`] at what it left: at the durable images, at the
-//! live ones, and at what a cut could leave of a write that is under way. [`on_boot`] looks at each start of a system.
-//! What can only be judged over a whole run (the agent's state and history) stands in [`crate::run`].
+//! `before` looks at an operation that is about to be done, `after` at what it left: at the durable images, at the
+//! live ones, and at what a cut could leave of a write that is under way. `on_boot` looks at each start of a system.
+//! What can only be judged over a whole run (the agent's state and history) stands in `judge`.
 
 use bootloader_hooks::{BLOCK_LEN, Block, BootState, Copies, Copy, Other, Slot};
 

@@ -8,12 +8,14 @@
 //! Invariants: one thread, no clock and no random number but the seed's, so that every run can be repeated; the firmware
 //! decides with the shipped `bootloader-hooks`; what is checked never changes what happens.
 
+mod bytes;
 pub mod days;
 pub mod exhaustive;
 pub mod fault;
 mod firmware;
 pub mod image;
 pub mod invariants;
+mod judge;
 pub mod machine;
 pub mod random;
 pub mod run;

@@ -3,20 +3,18 @@
 //! Here the shipped driver is started, asked, ticked and worked; after each of its turns its state is judged. What ends
 //! it (a cut, a kill, a reboot) is seen here, and the next life begins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bundle_format::Digest;
-use flow::{Command, Ended, Goal, Judgement, Phase, Refusal, Request, Rules, Task, Until};
+use flow::{Command, Ended, Goal, Refusal, Request, Rules, Task, Until};
 use upgrade_agent::disk::staging;
 use upgrade_agent::driver::{Driver, Snapshot};
 use upgrade_agent::hand::{Settings, TrialSettings};
 
-use crate::fault::Part;
-use crate::image::{Images, PLATFORM, Temper};
-use crate::invariants::copies;
+use crate::image::{Images, PLATFORM};
+use crate::judge::Judge;
 use crate::machine::{Machine, Power};
 use crate::world::{Halt, World};
 
@@ -32,9 +30,7 @@ pub struct Appliance {
     pub world: World,
     driver: Option<Arc<Driver>>,
     rules: Rules,
-    condemned: BTreeSet<Digest>,
-    ended: BTreeMap<u64, Ended>,
-    recorded: BTreeSet<u64>,
+    judge: Judge,
     ticks: u32,
 }
 
@@ -78,15 +74,7 @@ impl Appliance {
             agent_starts: 3,
             confirm_within,
         };
-        Self {
-            world: World::new(machine),
-            driver: None,
-            rules,
-            condemned: BTreeSet::new(),
-            ended: BTreeMap::new(),
-            recorded: BTreeSet::new(),
-            ticks: 0,
-        }
+        Self { world: World::new(machine), driver: None, rules, judge: Judge::default(), ticks: 0 }
     }
 
     fn settings(&self) -> Settings {
@@ -158,7 +146,8 @@ impl Appliance {
                 self.world.agent_runs(&driver);
                 self.driver = Some(driver);
                 self.judge();
-                self.judge_history();
+                let history = self.history();
+                self.judge.every_ended_job_has_one_outcome(&mut self.world.machine(), &history);
             }
             // The service manager starts it again.
             Some(Err(error)) => {
@@ -290,7 +279,7 @@ impl Appliance {
                 | Wish::Revert
         );
         if let Wish::Forgive(place) = wish {
-            self.condemned.remove(&images.at(place).digest);
+            self.judge.forgiven(&images.at(place).digest);
         }
         let before = (is_go, self.world.machine().go);
         if is_go {
@@ -325,76 +314,10 @@ impl Appliance {
             job.and_then(|job| job.cause.as_ref()).map(flow::Cause::code),
             look.stuck.as_ref().map(|why| format!(", stuck: {why}")).unwrap_or_default()
         ));
-        if look.stuck.is_some() {
-            return; // This state is not durable, and nothing is done on it.
-        }
-        self.ticks = 0;
-        // A journal copy that cannot be read at all may have held the last turn: that much may be forgotten.
-        if machine.journal_fails {
-            self.condemned.retain(|digest| state.judgement(digest) == Some(Judgement::Condemned));
-        }
-        for digest in &self.condemned {
-            if state.judgement(digest) != Some(Judgement::Condemned) {
-                machine.violated(
-                    "condemned_images_stay_condemned",
-                    format!("{digest} is not any more"),
-                );
-            }
-        }
-        let condemned =
-            state.judged.iter().filter(|judged| judged.judgement == Judgement::Condemned);
-        self.condemned.extend(condemned.map(|judged| judged.digest));
-        if let Some(outcome) = &state.last {
-            // While the history's disk is dead, only the journal's one last outcome is kept.
-            if machine.failing == Some(Part::History) {
-                let recorded = &self.recorded;
-                self.ended.retain(|id, _| recorded.contains(id));
-            }
-            let told = *self.ended.entry(outcome.id).or_insert(outcome.ended);
-            if told != outcome.ended {
-                let found = format!("job {} ended as {told}, now as {}", outcome.id, outcome.ended);
-                machine.violated("an_outcome_never_changes", found);
-            }
-        }
-        if state.phase == Phase::Idle
-            && let Some(last) = &state.last
-            && last.ended == Ended::Succeeded
-            && last.goal == Goal::Upgrade
-            && machine.boot.running == last.target
-        {
-            judge_success(&mut machine, last.digest);
-        }
-        if let (Phase::Rebooting, Some(image)) =
-            (state.phase, job.and_then(|job| job.image.as_ref()))
-        {
-            let target = job.map_or(state.running, |job| job.target);
-            let holds = machine.holding(target);
-            if !matches!(holds, crate::image::Holding::Whole(place) if machine.images.at(place).digest == image.digest)
-            {
-                machine.violated(
-                    "what_is_rebooted_into_is_what_was_signed",
-                    format!("slot {target} holds {holds:?}"),
-                );
-            }
-        }
-    }
-
-    /// Each job that was seen to end is in the history once, with the outcome that was told.
-    fn judge_history(&mut self) {
-        let history = self.history();
-        let mut machine = self.world.machine();
-        // A history that answered badly in this life is no evidence: it comes again at the next start.
-        if machine.history_fails {
-            return;
-        }
-        self.recorded.extend(history.iter().map(|(id, _)| *id));
-        for (id, ended) in &self.ended {
-            let found: Vec<Ended> =
-                history.iter().filter(|(known, _)| known == id).map(|(_, ended)| *ended).collect();
-            if found != [*ended] {
-                let found = format!("job {id} ended as {ended}; the history says {found:?}");
-                machine.violated("every_ended_job_has_one_outcome", found);
-            }
+        // A state that is not durable is not acted upon, so it is not judged either.
+        if look.stuck.is_none() {
+            self.ticks = 0;
+            self.judge.turn(&mut machine, state);
         }
     }
 
@@ -402,19 +325,6 @@ impl Appliance {
     pub fn history(&self) -> Vec<(u64, Ended)> {
         let history = self.driver.as_ref().map(|driver| driver.history()).unwrap_or_default();
         history.into_iter().map(|outcome| (outcome.id, outcome.ended)).collect()
-    }
-}
-
-/// "Succeeded" is said on a healthy system, whose slot is durably the confirmed one.
-fn judge_success(machine: &mut Machine, digest: Option<Digest>) {
-    let running = machine.boot.running;
-    let holds = machine.holding(running);
-    let healthy = matches!(holds, crate::image::Holding::Whole(place)
-        if machine.images.at(place).temper == Temper::Good && Some(machine.images.at(place).digest) == digest);
-    let says = copies(machine.medium(Part::BootState).durable()).state();
-    if !healthy || says.is_none_or(|state| state.confirmed != running) {
-        let found = format!("slot {running} holds {holds:?}, the boot state durably says {says:?}");
-        machine.violated("success_is_only_said_on_a_healthy_new_slot", found);
     }
 }
 
