@@ -477,6 +477,13 @@ fn told(json: bool, followed: &Followed) -> Exit {
             show::done(json, &format!("rebooting{to}; log in again: upgrade status --wait"));
             Exit::InProgress
         }
+        Followed::Gone => {
+            show::done(
+                json,
+                "taken; the service is gone, most likely to reboot: upgrade status --wait",
+            );
+            Exit::InProgress
+        }
         Followed::Waits(next) => {
             show::done(json, &format!("it waits; next: {next}"));
             Exit::Done

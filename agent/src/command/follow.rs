@@ -21,6 +21,8 @@ pub(super) enum Followed {
     Detached,
     /// The appliance reboots; the slot it reboots into on trial, if it is one.
     Rebooting(Option<Slot>),
+    /// The command was taken and the service is gone, most likely for the reboot that was asked for, before that showed.
+    Gone,
     /// The job waits for the command that is named.
     Waits(String),
     /// The job failed and waits for a person.
@@ -36,7 +38,10 @@ pub(super) async fn follow(
     quiet: Quiet,
     id: Option<u64>,
 ) -> Result<Followed, CommandError> {
-    let mut events = client.watch().await?;
+    let mut events = match client.watch().await {
+        Err(CommandError::Client(_)) if id.is_some() => return Ok(Followed::Gone),
+        events => events?,
+    };
     let mut shown = Shown::new(quiet);
     let mut last_seen: Option<Status> = None;
     loop {
@@ -49,7 +54,7 @@ pub(super) async fn follow(
         };
         let Some(status) = status else {
             shown.end();
-            return gone(last_seen.as_ref());
+            return gone(last_seen.as_ref(), id);
         };
         if let Some(id) = id.filter(|id| is_over_and_gone(&status, *id)) {
             // Other jobs ended since: the history knows how ours did.
@@ -69,7 +74,14 @@ pub(super) async fn follow(
 }
 
 /// The stream ended: a reboot if that was next, otherwise the service went away.
-fn gone(last_seen: Option<&Status>) -> Result<Followed, CommandError> {
+fn gone(last_seen: Option<&Status>, id: Option<u64>) -> Result<Followed, CommandError> {
+    let unseen = match last_seen.map(|status| status.phase) {
+        None => id.is_some(),
+        Some(phase) => matches!(phase, Phase::Holding | Phase::Arming),
+    };
+    if unseen {
+        return Ok(Followed::Gone);
+    }
     let reboots = last_seen
         .as_ref()
         .is_some_and(|status| matches!(status.phase, Phase::Rebooting | Phase::Reverting));
@@ -144,7 +156,9 @@ pub(super) async fn wait(client: &Client, json: bool) -> Result<Exit, CommandErr
         match follow(client, if json { Quiet::Json } else { Quiet::Lines }, Some(job.id)).await {
             Ok(Followed::Rebooting(_) | Followed::Ended(_)) => {}
             // The stream broke: the service is on its way out, or back.
-            Err(CommandError::Client(_)) => tokio::time::sleep(Duration::from_millis(250)).await,
+            Ok(Followed::Gone) | Err(CommandError::Client(_)) => {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
             Ok(Followed::Detached) => return Ok(Exit::InProgress),
             Ok(Followed::Waits(_)) => {
                 show::status(json, false, &client.get::<Status>("/status").await?);

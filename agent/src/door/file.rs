@@ -7,8 +7,8 @@
 use std::io::{IoSliceMut, Write};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flow::{Command, Goal, Request};
@@ -60,23 +60,24 @@ pub enum Answer {
 
 /// Serves until the process ends. Runs on threads of its own.
 pub fn serve(listener: &UnixListener, driver: &Arc<Driver>) {
-    let clients = Arc::new(AtomicUsize::new(0));
+    let (enter, left) = sync_channel::<()>(CLIENTS);
+    let left = Arc::new(Mutex::new(left));
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
             // No descriptor is free, most likely; asking again at once would only burn a core.
             Stop::default().wait(Duration::from_millis(100));
             continue;
         };
-        if clients.fetch_add(1, Ordering::SeqCst) >= CLIENTS {
-            clients.fetch_sub(1, Ordering::SeqCst);
-            continue; // Dropping the stream is the answer.
+        // A place among those that are served; until one is free, the kernel's queue holds the others.
+        if enter.send(()).is_err() {
+            return;
         }
-        let (driver, clients) = (Arc::clone(driver), Arc::clone(&clients));
+        let (driver, left) = (Arc::clone(driver), Arc::clone(&left));
         std::thread::spawn(move || {
             if let Err(error) = one(&stream, &driver) {
                 tracing::debug!(%error, "a client of file.sock went away");
             }
-            clients.fetch_sub(1, Ordering::SeqCst);
+            let _ = left.lock().unwrap_or_else(PoisonError::into_inner).try_recv();
         });
     }
 }

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,11 +35,12 @@ use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
+use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, watch};
 use tokio_stream::Stream;
 
@@ -449,16 +450,10 @@ async fn bring(
     let id =
         blocking(&door, move |driver| driver.ask(Command::Start(request), Some(handed))).await??;
     let id = id.unwrap_or_default();
-    let mut changes = door.changes.clone();
-    tokio::select! {
-        poured = pour(theirs, body) => if let Err(what) = poured {
-            // The client is gone or the hand does not read any more; the job must not wait for the rest for ever.
-            tracing::info!(id, %what, "the upload ended early");
-            blocking(&door, move |driver| driver.cancel(id)).await?;
-        },
-        gone = ended(&door, id, &mut changes) => gone?,
-    }
-    ended(&door, id, &mut changes).await?;
+    // On its own, because a client that goes away takes this handler with it.
+    tokio::spawn(upload(door.clone(), id, theirs, body))
+        .await
+        .map_err(|_| problem(500, "internal", "the service could not answer"))??;
     let errand = blocking(&door, Driver::look).await?.state.errand.filter(|errand| errand.id == id);
     let errand =
         errand.ok_or_else(|| problem(410, "superseded", "another job came after this one"))?;
@@ -473,6 +468,25 @@ async fn bring(
     }
 }
 
+/// Pours the body to the hand, and comes back when the job has ended, however the client behaves.
+async fn upload(door: Door, id: u64, pipe: OwnedFd, body: Body) -> Result<(), Problem> {
+    let mut changes = door.changes.clone();
+    let broken = |e: std::io::Error| problem(503, "pipe", e.to_string());
+    fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| broken(e.into()))?;
+    let mut pipe = pipe::Sender::from_owned_fd(pipe).map_err(broken)?;
+    tokio::select! {
+        poured = pour(&mut pipe, body) => if let Err(what) = poured {
+            // The client is gone or the hand does not read any more; the job must not wait for the rest for ever.
+            tracing::info!(id, %what, "the upload ended early");
+            blocking(&door, move |driver| driver.cancel(id)).await?;
+        },
+        gone = ended(&door, id, &mut changes) => gone?,
+    }
+    // Only now: the hand takes the end of the pipe for the end of the bundle.
+    drop(pipe);
+    ended(&door, id, &mut changes).await
+}
+
 /// Waits until job `id` is not in hand any more.
 async fn ended(door: &Door, id: u64, changes: &mut watch::Receiver<u64>) -> Result<(), Problem> {
     loop {
@@ -485,11 +499,7 @@ async fn ended(door: &Door, id: u64, changes: &mut watch::Receiver<u64>) -> Resu
 }
 
 /// Pours the body into the pipe, as fast as the hand takes it. A body that breaks off is an error, not an end.
-async fn pour(pipe: std::os::fd::OwnedFd, mut body: Body) -> Result<(), String> {
-    nix::fcntl::fcntl(pipe.as_fd(), nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-        .map_err(|e| e.to_string())?;
-    let mut pipe =
-        tokio::net::unix::pipe::Sender::from_owned_fd(pipe).map_err(|e| e.to_string())?;
+async fn pour(pipe: &mut pipe::Sender, mut body: Body) -> Result<(), String> {
     loop {
         let frame = tokio::time::timeout(STALLED, body.frame()).await;
         let frame = frame.map_err(|_| format!("nothing came for {} s", STALLED.as_secs()))?;

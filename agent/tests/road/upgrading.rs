@@ -103,7 +103,7 @@ fn what_is_only_staged_waits_for_activate() {
         "what is staged is not bootable yet"
     );
     appliance.upgrade(&Appliance::start_of(&bundle)).exits(3).says("cannot start while staged");
-    appliance.upgrade(&["activate"]).exits(7).says("rebooting into B on trial");
+    appliance.upgrade(&["activate"]).exits(7);
     appliance.wait().exits(0).says("B 1.1.0-2 running, confirmed");
     appliance
         .upgrade(&["activate"])
@@ -127,6 +127,6 @@ fn a_revert_is_a_trial_of_the_previous_system() {
         .says("slot A holds no system that this agent wrote");
     appliance.guard_the_running_slot();
     appliance.upgrade_to(&appliance.bundle("1.2.0-3", "well"));
-    appliance.upgrade(&["revert", "--yes"]).exits(7).says("rebooting into B on trial");
+    appliance.upgrade(&["revert", "--yes"]).exits(7);
     appliance.wait().exits(0).says("B 1.1.0-2 running, confirmed").says("last: reverted");
 }
